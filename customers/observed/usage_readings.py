@@ -76,9 +76,11 @@ def read_before(operation: Operation, provider: Provider, *, now: datetime) -> N
         store_usage(account, usage, moment=moment, now=now, operation=operation)
 
 
-def due_after(operation: Operation, *, now: datetime) -> dict[str, datetime]:
+def due_after(operation: Operation, *, now: datetime) -> dict[str, datetime | None]:
     """Return the column that makes usage due after the operation's success, for the transaction that records it. By
-    this moment the reading knows the operation again."""
+    this moment the reading knows the operation again. A delete read it before."""
+    if operation.kind == OperationKind.DELETE:
+        return {"usage_due_at": None}
     if operation.kind not in USAGE_IS_READ_AFTER or operation.connection.usage_source == UsageSource.POOLED:
         return {}
     return {"usage_due_at": now}

@@ -113,7 +113,7 @@ def _write(
     try:
         # An identifier alone can be another account's: then what was written until here is undone.
         with transaction.atomic(savepoint=bool(account and "provider_id" in account)):
-            transitions.move(operation, after, now=now, by=by, **fields)
+            transitions.move(operation, after, now=now, by=by, savepoint=False, **fields)
             _write_account(operation, account, now=now)
     except AccountTaken:
         operation.refresh_from_db(fields=["requeues", "lost_claims", "finished_at", "unknown_at", "summary"])

@@ -98,12 +98,19 @@ def reschedule_verification(operation: Operation, *, until: datetime, summary: s
 
 
 def move(
-    operation: Operation, after: OperationState, *, now: datetime, summary: str = "", by: Any = None, **fields: Any
+    operation: Operation,
+    after: OperationState,
+    *,
+    now: datetime,
+    summary: str = "",
+    by: Any = None,
+    savepoint: bool = True,
+    **fields: Any,
 ) -> None:
     """Make one step of the state table. Raises `LostLease` when the row changed meanwhile, `IllegalStep` off the table.
 
-    A final step clears the lease and, where the operation was not applied, restores the account's last desire. Inside
-    a transaction it makes no savepoint: an error ends the whole.
+    A final step clears the lease and, where the operation was not applied, restores the account's last desire. Without
+    `savepoint` an error ends the caller's transaction as well.
     """
     check_step(operation.state, after)
     fields |= {"state": after, "summary": summary}
@@ -120,7 +127,7 @@ def move(
         counted |= {"attempt_count": operation.attempt_count + 1}
     if after == OperationState.UNKNOWN:
         fields |= {"unknown_at": now}
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic(savepoint=savepoint):
         operation.write(**fields)
         _add_step(operation, after, now=now, by=by, note=summary)
         if after in (OperationState.FAILED, OperationState.CANCELLED):
@@ -206,6 +213,7 @@ def intend(
             OperationState.SENDING,
             now=now,
             lease_until=now + Operation.LEASE,
+            savepoint=False,
             **fields,
         )
         return Attempt.objects.create(

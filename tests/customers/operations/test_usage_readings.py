@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,10 +28,11 @@ def readings(operation: Operation) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def read_due(desk: Desk) -> None:
+def read_due(desk: Desk, now: datetime | None = None) -> None:
     """What the task does that an operation enqueues, or the dispatcher."""
-    for account in usage_readings.accounts_with_usage_due(now=timezone.now()).select_related("connection"):
-        usage_readings.read_due_usage(account, desk.connect(account.connection), now=timezone.now())
+    now = now or timezone.now()
+    for account in usage_readings.accounts_with_usage_due(now=now).select_related("connection"):
+        usage_readings.read_due_usage(account, desk.connect(account.connection), now=now)
 
 
 def perform(desk: Desk, operation: Operation) -> Operation:
@@ -42,7 +43,7 @@ def perform(desk: Desk, operation: Operation) -> Operation:
 
 def drain(desk: Desk, operation: Operation) -> Operation:
     ended = desk.drain(operation)
-    read_due(desk)
+    read_due(desk, ended.finished_at)
     return ended
 
 
@@ -88,7 +89,8 @@ class TestChanges:
         desk.sandbox.admin.set_state(account.provider_id, "deactivated")
         operation = perform(desk, desk.ask("suspend", account))
         assert (operation.state, operation.attempt_count) == ("succeeded", 0)
-        assert [moment for moment, *_ in readings(operation)] == ["after"]
+        assert readings(operation) == []
+        assert account.usage_readings.filter(moment="noticed").exists()
 
     def test_one_with_an_unknown_outcome_is_read_at_its_end(self, desk: Desk) -> None:
         account = created(desk)
