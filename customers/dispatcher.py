@@ -15,6 +15,7 @@ from customers.bulk import run as bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
+from customers.models.operation import is_first
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list, usage_readings
 from customers.observed import accounts as observed_accounts
@@ -96,11 +97,15 @@ def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection
     """Return what a worker can take now: queued and able to be claimed, or unknown and to be verified. At most
     `ENQUEUED_AT_ONCE`, the connections in turn, so that nothing that has to wait delays what could run, and at most
     `of_each` of them; what a person waits for before bulk changes."""
-    mine = {} if connection_id is None else {"pk": connection_id}
-    one_at_a_time = [
-        each.pk for each in Connection.objects.filter(at_work(), **mine) if create_limits.creates_one_at_a_time(each)
-    ]
+    connections = Connection.objects.filter(at_work())
+    if connection_id is not None:
+        connections = connections.filter(pk=connection_id)
+    one_at_a_time = [each.pk for each in connections if create_limits.creates_one_at_a_time(each)]
     queued = transitions.ready(now=now)
+    if connection_id is not None and not one_at_a_time:  # what an operation that ends asks: the cheapest form
+        waiting = Operation.objects.filter(at_work("connection__"), connection=connection_id).due(now=now)
+        of_it = waiting.filter(Q(is_first(), state=OperationState.QUEUED) | Q(state=OperationState.UNKNOWN))
+        return list(of_it.order_by("is_bulk", "pk").values_list("pk", flat=True)[:of_each])
     if one_at_a_time:
         creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
         taken = Operation.objects.busy().filter(

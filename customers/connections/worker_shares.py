@@ -91,7 +91,8 @@ def _locked(queue: str, connection_id: int) -> tuple[int, int, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT sum(coalesce(nullif(processes, 0), 1)) FROM customers_heartbeat WHERE kind = %s AND "
-            "ended_at IS NULL AND seen_at >= clock_timestamp() - make_interval(secs => %s) AND queues @> to_jsonb(%s::text)), count(*), "
+            "ended_at IS NULL AND seen_at >= clock_timestamp() - make_interval(secs => %s) AND "
+            "queues @> to_jsonb(%s::text)), count(*), "
             "count(*) FILTER (WHERE objid::bigint = %s) FROM pg_locks WHERE locktype = 'advisory' AND "
             "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s",
             [Heartbeat.Kind.WORKER, SILENT.total_seconds(), queue, connection_id, _key(queue)],

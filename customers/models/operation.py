@@ -22,7 +22,7 @@ class OperationQuerySet(FencedQuerySet["Operation"]):
     def with_last_step(self) -> OperationQuerySet:
         """Set `last_step`, so that whoever claims a row need not count its steps."""
         last = Step.objects.filter(operation=OuterRef("pk")).order_by("-n").values("n")[:1]
-        return self.annotate(**{"last_step": Coalesce(Subquery(last), 0)})
+        return self.annotate(last_step=Coalesce(Subquery(last), 0))  # type: ignore[no-redef]  # the same attribute
 
     def busy(self) -> OperationQuerySet:
         return self.filter(state__in=BUSY)
@@ -33,8 +33,7 @@ class OperationQuerySet(FencedQuerySet["Operation"]):
     def at_front(self) -> OperationQuerySet:
         """Return the operations that have no earlier open one of their account. One at the front stays there: numbers
         only rise, and nothing final opens again."""
-        earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
-        return self.filter(~Exists(earlier))
+        return self.filter(is_first())
 
 
 class Operation(Fenced):
@@ -150,6 +149,12 @@ class Operation(Fenced):
             and self.kind == OperationKind.CREATE
             and not self.connection.capabilities.idempotent_create
         )
+
+
+def is_first() -> Q:
+    """Match operations that have no earlier open one of their account."""
+    earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
+    return Q(~Exists(earlier))
 
 
 def never_made() -> Q:
