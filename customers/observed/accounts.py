@@ -52,7 +52,7 @@ OFFERINGS_AGAIN_AFTER = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Seen(Generic[Value_]):
-    """What a provider reported about an account, not stored yet. `record` stores it, also on the account it was read
+    """A provider's report on an account, not stored yet. `record` stores it, also on the account it was read
     with, and returns whether it did: inside a transaction the account's row is then locked."""
 
     value: Value_
