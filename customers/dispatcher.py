@@ -15,6 +15,7 @@ from customers.bulk import run as bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
+from customers.models.operation import is_first
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list, usage_readings
 from customers.observed import accounts as observed_accounts
@@ -26,7 +27,8 @@ from portal import queue_settings
 from portal.queue import enqueue_on_commit
 
 # Names of tasks.
-READ_ACCOUNT, READ_USAGE, TRY_CONNECTION = "customers.read_account", "customers.read_usage", "customers.try_connection"
+READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"
+READ_USAGE = usage_readings.READ_USAGE
 ENQUEUED_AT_ONCE = 200
 READS_AT_ONCE = 10
 
@@ -57,19 +59,19 @@ def dispatch(*, now: datetime) -> int:
     return len(due)
 
 
-def connection_of_operation(operation_id: int) -> int | None:
-    """Return the connection of an operation that may be waiting for a worker; None where no worker is needed."""
+def connection_of_operation(operation_id: int) -> tuple[int, bool] | None:
+    """Return the connection of an operation that may be waiting for a worker, and whether it is part of a bulk change;
+    None where no worker is needed."""
     waiting = Operation.objects.filter(pk=operation_id, state__in=(OperationState.QUEUED, OperationState.UNKNOWN))
-    return waiting.values_list("connection", flat=True).first()
+    return waiting.order_by().values_list("connection", "is_bulk").first()
 
 
 def enqueue_next(connection_id: int, *, now: datetime) -> None:
     """Enqueue as many operations as this connection has room for, now that one of it ended."""
-    for operation_id in due_operations(
-        now=now,
-        connection_id=connection_id,
-        of_each=worker_shares.free_places_of(queue_settings.DEFAULT, connection_id),
-    ):
+    room = worker_shares.free_places_of(queue_settings.DEFAULT, connection_id)
+    if not room:
+        return
+    for operation_id in due_operations(now=now, connection_id=connection_id, of_each=room):
         enqueue_on_commit(PERFORM, operation_id)
 
 
@@ -94,11 +96,16 @@ def next_usage_to_read(*, now: datetime) -> list[int]:
 def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection_id: int | None = None) -> list[int]:
     """Return what a worker can take now: queued and able to be claimed, or unknown and to be verified. At most
     `ENQUEUED_AT_ONCE`, the connections in turn, so that nothing that has to wait delays what could run, and at most
-    `of_each` of them."""
-    one_at_a_time = [
-        each.pk for each in Connection.objects.filter(at_work()) if create_limits.creates_one_at_a_time(each)
-    ]
+    `of_each` of them; what a person waits for before bulk changes."""
+    connections = Connection.objects.filter(at_work())
+    if connection_id is not None:
+        connections = connections.filter(pk=connection_id)
+    one_at_a_time = [each.pk for each in connections if create_limits.creates_one_at_a_time(each)]
     queued = transitions.ready(now=now)
+    if connection_id is not None and not one_at_a_time:  # what an operation that ends asks: the cheapest form
+        waiting = Operation.objects.filter(at_work("connection__"), connection=connection_id).due(now=now)
+        of_it = waiting.filter(Q(is_first(), state=OperationState.QUEUED) | Q(state=OperationState.UNKNOWN))
+        return list(of_it.order_by("is_bulk", "pk").values_list("pk", flat=True)[:of_each])
     if one_at_a_time:
         creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
         taken = Operation.objects.busy().filter(
@@ -111,7 +118,8 @@ def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection
         Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=transitions.to_verify(now=now).order_by().values("pk"))
     )
     if connection_id is not None:
-        return list(due.filter(connection=connection_id).order_by("pk").values_list("pk", flat=True)[:of_each])
-    turn = Window(RowNumber(), partition_by="connection", order_by="pk")
+        of_it = due.filter(connection=connection_id).order_by("is_bulk", "pk")
+        return list(of_it.values_list("pk", flat=True)[:of_each])
+    turn = Window(RowNumber(), partition_by="connection", order_by=("is_bulk", "pk"))
     in_turn = due.annotate(turn=turn).filter(turn__lte=of_each).order_by("turn", "pk")
     return list(in_turn.values_list("pk", flat=True)[:ENQUEUED_AT_ONCE])

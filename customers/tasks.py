@@ -47,10 +47,11 @@ def probe_queue(heartbeat_id: int, sent_id: int, **_: Any) -> None:
 
 @shared_task(name=PERFORM)
 def perform(operation_id: int, **_: Any) -> None:
-    connection_id = dispatcher.connection_of_operation(operation_id)
-    if connection_id is None:
+    found = dispatcher.connection_of_operation(operation_id)
+    if found is None:
         return
-    with worker_shares.worker_place(OPS, connection_id) as taken:
+    connection_id, is_bulk = found
+    with worker_shares.worker_place(OPS, connection_id, leave_one=is_bulk) as taken:
         performed = taken and executor.perform(operation_id)
     if performed:
         dispatcher.enqueue_next(connection_id, now=database_now())
@@ -70,7 +71,7 @@ def read_account(account_id: int, **_: Any) -> None:
             observed_accounts.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of the try is stored; it is read again later
-    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
+    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges)
 
 
 @shared_task(name=dispatcher.READ_USAGE)
@@ -84,7 +85,7 @@ def read_usage(account_id: int, **_: Any) -> None:
         if not taken:
             return
         usage_readings.read_due_usage(account, client_for(account.connection, background=True), now=now)
-    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
+    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges)
 
 
 @shared_task(name=dispatcher.TRY_CONNECTION)

@@ -23,7 +23,7 @@ class Command:
 
     `actor` None is the portal itself, or its command line. `token` identifies the form, so that one sent twice makes
     one request. `request` gives an audit event its address and request ID. `retry_of` is the failed operation that is
-    requested again.
+    requested again. `is_bulk`: one of many, which nobody waits for.
     """
 
     actor: User | None
@@ -32,6 +32,7 @@ class Command:
     token: str = ""
     request: HttpRequest | None = None
     retry_of: Any = None
+    is_bulk: bool = False
 
     @property
     def person(self) -> User:

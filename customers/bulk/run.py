@@ -7,8 +7,8 @@ there. Only so many operations of a run are open at once, so that single request
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -28,9 +28,10 @@ from portal.refusals import Refusal
 
 __all__ = ["RUN", "due_change_sets", "run_bulk_change"]
 
-CHUNK_SECONDS = 10.0
+# A chunk holds a worker's process no longer than this: a click may wait for it.
+CHUNK_SECONDS = 1.0
 OPEN_AT_ONCE = 40
-LOOK_AGAIN = timedelta(seconds=5)
+LOOK_AGAIN = timedelta(seconds=2)
 ENQUEUED_AT_ONCE = 20
 
 
@@ -54,7 +55,9 @@ def run_bulk_change(
         return False
     if why := _not_any_more(change_set):  # the first step then finds it paused
         change_set.as_read().update(state=ChangeSet.State.PAUSED, message=why[:1000])
-    return work_on(change_set, partial(_step, change_set, clock), clock=clock, seconds=seconds)
+    is_open = Operation.objects.open().filter(change_set_item__change_set=change_set)
+    chunk = _Chunk(change_set, clock, room=OPEN_AT_ONCE - is_open.count())
+    return work_on(change_set, chunk.step, clock=clock, seconds=seconds)
 
 
 def _not_any_more(change_set: ChangeSet) -> str:
@@ -68,18 +71,34 @@ def _not_any_more(change_set: ChangeSet) -> str:
     return ""
 
 
-def _step(change_set: ChangeSet, clock: Callable[[], datetime]) -> timedelta | None:
-    """Change one account, or end the run. A pause or a cancel comes before this account or after it, never between."""
-    if Operation.objects.open().filter(change_set_item__change_set=change_set).count() >= OPEN_AT_ONCE:
-        return LOOK_AGAIN
-    now = clock()
+@dataclass
+class _Chunk:
+    """One worker's time with a run. `room`: how many operations more may be open; some end meanwhile, which the next
+    chunk counts."""
+
+    change_set: ChangeSet
+    clock: Callable[[], datetime]
+    room: int
+
+    def step(self) -> timedelta | None:
+        """Change one account, or end the run."""
+        if self.room <= 0:
+            return LOOK_AGAIN
+        is_over, operation = _step(self.change_set, self.clock())
+        self.room -= operation is not None
+        return None if is_over else AT_ONCE
+
+
+def _step(change_set: ChangeSet, now: datetime) -> tuple[bool, Operation | None]:
+    """Change one account, or end the run; return whether it ended, and the operation that was requested. A pause or a
+    cancel comes before this account or after it, never between."""
     with transaction.atomic():
         change_set.renew(now=now)
         item = change_set.items.filter(state=ChangeSetItem.State.READY).first()
         if item is None:
             change_set.write(state=ChangeSet.State.ENDED, finished_at=now)
             audit.record(actor=None, verb="bulk.ended", obj=change_set, reason=change_set.reason)
-            return None
+            return True, None
         facts: dict[str, Any] = {"state": ChangeSetItem.State.ASKED, "note": ""}
         try:
             if change_set.kind in OF_TAGS:
@@ -91,7 +110,7 @@ def _step(change_set: ChangeSet, clock: Callable[[], datetime]) -> timedelta | N
         except Refusal as refusal:
             facts |= {"state": ChangeSetItem.State.FAILED, "note": str(refusal)[:500]}
         ChangeSetItem.objects.filter(pk=item.pk, state=ChangeSetItem.State.READY).update(**facts)
-    return AT_ONCE
+    return False, facts.get("operation")
 
 
 def _change_tag(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> str:
@@ -121,7 +140,7 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
     if account.version != item.version or base_of(account, kind) != item.before:
         raise Moved
     token = f"bulk:{change_set.public_id.hex}:{account.pk}"
-    command = Command(change_set.requested_by, now, reason=change_set.reason, token=token)
+    command = Command(change_set.requested_by, now, reason=change_set.reason, token=token, is_bulk=True)
     if kind == ChangeSet.Kind.DELETE:
         without_reading = bool(change_set.wanted.get("without_reading"))
         return request_delete(command, account=account, without_reading=without_reading)

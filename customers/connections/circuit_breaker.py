@@ -43,11 +43,15 @@ def unreachable(evidence: Evidence) -> bool:
     return bool(evidence.failure) or evidence.status is None or evidence.status >= 500
 
 
-def record_exchanges(connection: Connection, *, exchanges: Sequence[Evidence], now: datetime) -> None:
+def record_exchanges(
+    connection: Connection, *, exchanges: Sequence[Evidence], clock: Callable[[], datetime] = database_now
+) -> None:
     """Count the result of one piece of work, by its last exchange: one bad answer repeated is one bad answer."""
     if exchanges:
         failed = unreachable(exchanges[-1])
-        count(connection, answered=int(not failed), failed=int(failed), now=now, last=exchanges[-1])
+        if not failed and connection.no_failures:
+            return
+        count(connection, answered=int(not failed), failed=int(failed), now=clock(), last=exchanges[-1])
 
 
 def count(connection: Connection, *, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:

@@ -353,5 +353,8 @@ def _pause(command: Command, which: QuerySet[Connection], kind: str) -> bool:
 def record_contact(connection: Connection, *, now: datetime) -> None:
     """Record when the provider last answered, as shown beside the connection. Written at most twice a minute, and not
     where the settings changed since they were read for the request: it went to another host or used another key."""
-    old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
+    before = now - timedelta(seconds=30)
+    if connection.last_answer_at and connection.last_answer_at >= before:
+        return
+    old = Q(last_answer_at=None) | Q(last_answer_at__lt=before)
     connection.as_read().filter(old).update(last_answer_at=now)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from django.db import Error, connection, transaction
 
 from customers.models import Heartbeat
+from customers.models.watch import SILENT
 from portal import queue_settings
 from portal.clock import database_now
 
@@ -31,9 +32,11 @@ _counting = threading.Lock()
 _held: Counter[tuple[str, int]] = Counter()
 
 
-def free_places(*, total: int, taken: int, mine: int) -> int:
-    """Return how many more places a connection with `mine` of the `taken` ones may take, of `total`."""
-    return max(0, (total - taken - mine + 1) // 2)
+def free_places(*, total: int, taken: int, mine: int, leave_one: bool = False) -> int:
+    """Return how many more places a connection with `mine` of the `taken` ones may take, of `total`. `leave_one`: save
+    the last of several, which work of the same connection that a person waits for then finds free."""
+    free = max(0, (total - taken - mine + 1) // 2)
+    return free - 1 if leave_one and mine and free else free
 
 
 def max_places(queue: str) -> int:
@@ -43,15 +46,18 @@ def max_places(queue: str) -> int:
 
 def free_places_of(queue: str, connection_id: int) -> int:
     """Return how many more places the connection may take at this moment."""
-    taken, mine = (_locked if connection.vendor == "postgresql" else _counted)(queue, connection_id)
-    return free_places(total=_total(queue), taken=taken, mine=mine)
+    if connection.vendor == "postgresql":
+        total, taken, mine = _locked(queue, connection_id)
+    else:
+        total, (taken, mine) = _total(queue), _counted(queue, connection_id)
+    return free_places(total=total, taken=taken, mine=mine)
 
 
 @contextmanager
-def worker_place(queue: str, connection_id: int) -> Iterator[bool]:
+def worker_place(queue: str, connection_id: int, *, leave_one: bool = False) -> Iterator[bool]:
     """Hold a place while the block runs; yields False where none is free, and then nothing may be done."""
     take, give_back = (_lock, _unlock) if connection.vendor == "postgresql" else (_count, _discount)
-    taken = take(queue, connection_id)
+    taken = take(queue, connection_id, leave_one=leave_one)
     try:
         yield taken
     finally:
@@ -69,27 +75,30 @@ def _key(queue: str) -> int:
     return _LOCKS + 1 + queue_settings.NAMES.index(queue)
 
 
-def _lock(queue: str, connection_id: int) -> bool:
+def _lock(queue: str, connection_id: int, *, leave_one: bool) -> bool:
     with transaction.atomic(), connection.cursor() as cursor:
-        total = _total(queue)
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_LOCKS])
-        taken, mine = _locked(queue, connection_id)
-        if not free_places(total=total, taken=taken, mine=mine):
+        total, taken, mine = _locked(queue, connection_id)
+        if not free_places(total=total, taken=taken, mine=mine, leave_one=leave_one):
             return False
         cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [_key(queue), connection_id])
     return True
 
 
-def _locked(queue: str, connection_id: int) -> tuple[int, int]:
-    """Return how many places are taken in all sessions, and how many of them by the connection."""
+def _locked(queue: str, connection_id: int) -> tuple[int, int, int]:
+    """Return the processes as of `_total`, how many places are taken in all sessions, and how many of them by the
+    connection, in one statement."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*), count(*) FILTER (WHERE objid::bigint = %s) FROM pg_locks WHERE locktype = 'advisory' AND "
+            "SELECT (SELECT sum(coalesce(nullif(processes, 0), 1)) FROM customers_heartbeat WHERE kind = %s AND "
+            "ended_at IS NULL AND seen_at >= clock_timestamp() - make_interval(secs => %s) AND "
+            "queues @> to_jsonb(%s::text)), count(*), "
+            "count(*) FILTER (WHERE objid::bigint = %s) FROM pg_locks WHERE locktype = 'advisory' AND "
             "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s",
-            [connection_id, _key(queue)],
+            [Heartbeat.Kind.WORKER, SILENT.total_seconds(), queue, connection_id, _key(queue)],
         )
-        taken, mine = cursor.fetchone()
-    return taken, mine
+        total, taken, mine = cursor.fetchone()
+    return max(1, int(total or 0)), taken, mine
 
 
 def _unlock(queue: str, connection_id: int) -> None:
@@ -100,11 +109,11 @@ def _unlock(queue: str, connection_id: int) -> None:
         connection.close()  # the lock ends with the session
 
 
-def _count(queue: str, connection_id: int) -> bool:
+def _count(queue: str, connection_id: int, *, leave_one: bool) -> bool:
     total = _total(queue)
     with _counting:
         taken, mine = _counted(queue, connection_id)
-        if not free_places(total=total, taken=taken, mine=mine):
+        if not free_places(total=total, taken=taken, mine=mine, leave_one=leave_one):
             return False
         _held[queue, connection_id] += 1
     return True

@@ -60,6 +60,8 @@ class Connection(models.Model):
     v2_username = models.CharField(max_length=120, default="", blank=True)
     v2_password_sealed = models.TextField(default="", blank=True)
     usage_source = models.CharField(max_length=20, choices=UsageSource.choices, default=UsageSource.CREDITS)
+    # The source that reported usage of an account we had suspended; "" = none did, or the last such reading was denied.
+    usage_source_when_suspended = models.CharField(max_length=20, default="", db_default="", blank=True, editable=False)
     # The reseller's own account at the provider, where its kind requires one.
     account_id = models.CharField(max_length=100, default="", blank=True)
     # Whether users may store a new API key, encrypted, for setting up sending.
@@ -80,6 +82,9 @@ class Connection(models.Model):
     # answer that was requested under an earlier revision changes nothing about the connection anymore.
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    # True once this row was read without a recent failure of its circuit breaker: an answer has nothing to make up for.
+    no_failures = False
 
     class Meta:
         ordering = ("name",)

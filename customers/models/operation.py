@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 
 from customers.models.account import Account, AccountState
@@ -18,6 +19,11 @@ from portal.texts import StoredTextField
 
 
 class OperationQuerySet(FencedQuerySet["Operation"]):
+    def with_last_step(self) -> OperationQuerySet:
+        """Set `last_step`, so that whoever claims a row need not count its steps."""
+        last = Step.objects.filter(operation=OuterRef("pk")).order_by("-n").values("n")[:1]
+        return self.annotate(last_step=Coalesce(Subquery(last), 0))  # type: ignore[no-redef]  # the same attribute
+
     def busy(self) -> OperationQuerySet:
         return self.filter(state__in=BUSY)
 
@@ -27,8 +33,7 @@ class OperationQuerySet(FencedQuerySet["Operation"]):
     def at_front(self) -> OperationQuerySet:
         """Return the operations that have no earlier open one of their account. One at the front stays there: numbers
         only rise, and nothing final opens again."""
-        earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
-        return self.filter(~Exists(earlier))
+        return self.filter(is_first())
 
 
 class Operation(Fenced):
@@ -48,6 +53,8 @@ class Operation(Fenced):
     reason = models.TextField(default="", blank=True)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="operations")
     client_token = models.CharField(max_length=64)
+    # Part of a bulk change: it yields to what a person waits for, in the queue and in the connection's rate.
+    is_bulk = models.BooleanField(default=False, db_default=False, editable=False)
     follows = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="followers")
     retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="retries")
 
@@ -74,6 +81,9 @@ class Operation(Fenced):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[OperationQuerySet] = OperationQuerySet.as_manager()  # type: ignore[assignment]
+
+    # The number of its last step, as counted by `with_last_step` or by the step that was added last.
+    last_step: int | None = None
 
     class Meta:
         ordering = ("-id",)
@@ -139,6 +149,12 @@ class Operation(Fenced):
             and self.kind == OperationKind.CREATE
             and not self.connection.capabilities.idempotent_create
         )
+
+
+def is_first() -> Q:
+    """Match operations that have no earlier open one of their account."""
+    earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
+    return Q(~Exists(earlier))
 
 
 def never_made() -> Q:

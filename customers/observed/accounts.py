@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from django.db import transaction
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
@@ -43,9 +44,20 @@ from portal.providers import (
 )
 from portal.row_updates import update_rows
 
+Value_ = TypeVar("Value_")
 USERNAME_MAX = Account._meta.get_field("v2_username").max_length or 0
 READ_EVERY = timedelta(hours=20)
 READ_AGAIN_AFTER = timedelta(minutes=10)
+OFFERINGS_AGAIN_AFTER = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Seen(Generic[Value_]):
+    """A provider's report on an account, not stored yet. `record` stores it, also on the account it was read
+    with, and returns whether it did: inside a transaction the account's row is then locked."""
+
+    value: Value_
+    record: Callable[[], bool]
 
 
 def _not_newer(read_at: str, now: datetime) -> Q:
@@ -59,15 +71,22 @@ def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Acco
     return Account.objects.filter(_not_newer(read_at, now), pk=account_id).exclude(state=AccountState.DELETED)
 
 
-def record_state(*, account_id: int, reading: StateReading, now: datetime, operation: Operation | None = None) -> None:
+def record_state(*, account_id: int, reading: StateReading, now: datetime, operation: Operation | None = None) -> bool:
     """Store the state the provider reported, with its own word for it. The change time moves when a known state does.
-    `operation`: the one that made a change which this reading shows.
+    `operation`: the one that made a change which this reading shows. Returns whether it was stored.
 
     A reported "deleted" is not accepted on one reading, nor is a 404.
     """
+    known = _unless_newer(account_id, "state_read_at", now)
+    columns = _columns_of_reading(reading, now)
+    return spans.record_reading(known, kind=AccountSpan.Kind.STATE, columns=columns, now=now, operation=operation)
+
+
+def _columns_of_reading(reading: StateReading, now: datetime) -> dict[str, Any]:
+    """Return the columns of a state that was read at `now`."""
     state = AccountState.UNKNOWN if str(reading.state) == AccountState.DELETED else reading.state
     unchanged = Q(state__in=(state, AccountState.PENDING, AccountState.UNKNOWN))
-    columns = columns_of_state(reading) | {
+    return columns_of_state(reading) | {
         "state": state,
         "state_read_at": now,
         "read_tried_at": now,
@@ -76,14 +95,18 @@ def record_state(*, account_id: int, reading: StateReading, now: datetime, opera
             When(unchanged, then=F("changed_what")), default=Value(f"State updated: {reading.raw}"[:120])
         ),
     }
-    known = _unless_newer(account_id, "state_read_at", now)
-    spans.record_reading(known, kind=AccountSpan.Kind.STATE, columns=columns, now=now, operation=operation)
 
 
-def record_details(*, account_id: int, details: Details, now: datetime, operation: Operation | None = None) -> None:
-    """Store the result of one read of an account: settings, counts, last activity, and its state."""
-    _unless_newer(account_id, "settings_read_at", now).update(**columns_of_details(details), settings_read_at=now)
-    record_state(account_id=account_id, reading=details.state, now=now, operation=operation)
+def record_details(*, account_id: int, details: Details, now: datetime, operation: Operation | None = None) -> bool:
+    """Store the result of one read of an account: settings, counts, last activity, and its state. Returns whether the
+    state was stored. One UPDATE where neither was read later and the state is what is stored."""
+    settings = columns_of_details(details) | {"settings_read_at": now}
+    known, columns = _unless_newer(account_id, "settings_read_at", now), _columns_of_reading(details.state, now)
+    both = known.filter(_not_newer("state_read_at", now), state=columns["state"])
+    if both.update(**settings, **columns):
+        return True
+    known.update(**settings)
+    return record_state(account_id=account_id, reading=details.state, now=now, operation=operation)
 
 
 def record_gone(*, account_id: int, now: datetime) -> None:
@@ -95,11 +118,12 @@ def record_gone(*, account_id: int, now: datetime) -> None:
 
 def record_offerings(
     *, account_id: int, offerings: list[ProviderOffering], now: datetime, operation: Operation | None = None
-) -> None:
-    """Store the offerings the provider reported. `operation`: the one that made a change which this reading shows."""
+) -> bool:
+    """Store the offerings the provider reported. `operation`: the one that made a change which this reading shows.
+    Returns whether they were stored."""
     columns = columns_of_offerings(as_rows(offerings)) | {"offerings_read_at": now}
     known = _unless_newer(account_id, "offerings_read_at", now)
-    spans.record_reading(known, kind=AccountSpan.Kind.OFFERINGS, columns=columns, now=now, operation=operation)
+    return spans.record_reading(known, kind=AccountSpan.Kind.OFFERINGS, columns=columns, now=now, operation=operation)
 
 
 def columns_of_offerings(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -294,13 +318,45 @@ def read_state(
 ) -> StateReading:
     """Read and store the account's state, with everything else the same reading returns. `operation`: the one that made
     a change which this reading shows. Raises `ProviderError`."""
+    seen = see_state(account=account, provider=provider, now=now, operation=operation)
+    seen.record()
+    return seen.value
+
+
+def see_state(
+    *, account: Account, provider: Provider, now: datetime, operation: Operation | None = None
+) -> Seen[StateReading]:
+    """Read the account's state as `read_state` does, and leave it to the caller to store it. Raises `ProviderError`."""
     if not account.connection.capabilities.settings:
         reading = provider.state(account.ref)
-        record_state(account_id=account.pk, reading=reading, now=now, operation=operation)
-        return reading
-    details = provider.details(account.ref)
-    record_details(account_id=account.pk, details=details, now=now, operation=operation)
-    return details.state
+        write = partial(record_state, reading=reading)
+    else:
+        details = provider.details(account.ref)
+        reading, write = details.state, partial(record_details, details=details)
+
+    def record() -> bool:
+        stored = write(account_id=account.pk, now=now, operation=operation)
+        if stored:
+            account.state, account.state_read_at = _columns_of_reading(reading, now)["state"], now
+        return stored
+
+    return Seen(reading, record)
+
+
+def see_offerings(
+    *, account: Account, provider: Provider, now: datetime, operation: Operation | None = None
+) -> Seen[list[dict[str, Any]]]:
+    """Read the account's offerings, as rows, and leave it to the caller to store them. Raises `ProviderError`."""
+    found = provider.offerings(account.ref)
+    rows = as_rows(found)
+
+    def record() -> bool:
+        stored = record_offerings(account_id=account.pk, offerings=found, now=now, operation=operation)
+        if stored:
+            account.offerings, account.offerings_read_at = rows, now
+        return stored
+
+    return Seen(rows, record)
 
 
 def read_keys(*, account: Account, now: datetime, provider: Provider | None = None) -> list[ApiKey]:
@@ -337,7 +393,10 @@ def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
     """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open."""
     return (
         Account.objects.filter(
-            Q(state_read_at=None) | Q(state_read_at__lt=now - READ_EVERY),
+            Q(state_read_at=None)
+            | Q(state_read_at__lt=now - READ_EVERY)
+            # A suspend reads the state alone.
+            | Q(offerings_read_at__lt=now - READ_EVERY, read_tried_at__lt=now - OFFERINGS_AGAIN_AFTER),
             Q(read_tried_at=None) | Q(read_tried_at__lt=now - READ_AGAIN_AFTER),
             at_work("connection__"),
             provider_id__isnull=False,

@@ -49,6 +49,16 @@ def hold(accounts: QuerySet[Account]) -> Before | None:
     return None if row is None else Before(row.pop("pk"), row)
 
 
+def update_known(account: Account, columns: dict[str, Any]) -> Before | None:
+    """Write `columns` of an account whose values are as this process knows them, and return what they replace; None,
+    and nothing is written, where another one wrote them since. The row is locked then as by `hold`."""
+    names = [name for kind in Kind if kind in columns for name in (str(kind), f"{kind}_read_at")]
+    values = {name: getattr(account, name) for name in names}
+    if not names or not Account.objects.filter(pk=account.pk, **values).update(**columns):
+        return None
+    return Before(account.pk, values)
+
+
 def record_reading(
     known: QuerySet[Account],
     *,
@@ -57,25 +67,27 @@ def record_reading(
     now: datetime,
     operation: Operation | None = None,
     is_answer: bool = True,
-) -> None:
-    """Write the observed `columns` of the account that `known` matches, and a span if its `kind` changed.
+) -> bool:
+    """Write the observed `columns` of the account that `known` matches, and a span if its `kind` changed. Return
+    whether there was such a row, which inside a transaction is then locked.
 
     `operation`: the one that made this change. Without it another one did, and usage becomes due, unless the reading
     was no answer about the account (`is_answer`).
     """
     value = columns[kind]
     if known.filter(**{kind: value}).update(**columns):
-        return
+        return True
     with transaction.atomic():
         before = hold(known)
         if before is None:
-            return
+            return False
         noticed = operation is None and is_answer and before.values[kind] not in _SAYS_NOTHING
         changed = before.differs(kind, value)
         known.update(**columns | ({"usage_due_at": now} if noticed and changed else {}))
         if changed:
             source = Source.OPERATION if operation else Source.READING
             _add_span(before, kind, value, now=now, source=source, operation=operation)
+    return True
 
 
 def record_concluded(

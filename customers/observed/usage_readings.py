@@ -1,7 +1,10 @@
 """Usage read around changes of accounts, stored for billing: before and after a change of ours, before a delete, and
 soon after a change that was noticed.
 
-Credits tell of the current billing period alone, so what was used under the old package or state can't be read later.
+Credits tell of the current billing period alone, so what was used under the old package can't be read later. What was
+used before a suspend can, where the provider reports usage of a suspended account and the period does not end
+meanwhile; else it is read before (`is_read_before`). After a change usage is due at once, and a task of its own reads
+it.
 A pooled report covers all accounts and is read only before a delete.
 """
 
@@ -14,10 +17,10 @@ from datetime import datetime, timedelta
 import structlog
 from django.db.models import Q, QuerySet
 
-from customers.models import Account, Operation, UsageReading
+from customers.models import Account, Connection, Operation, UsageReading
 from customers.models.account import NOT_THERE, AccountState
 from customers.models.breaker import at_work
-from customers.models.operation_states import USAGE_IS_READ_AFTER
+from customers.models.operation_states import USAGE_IS_READ_AFTER, OperationKind, OperationState
 from portal.providers import (
     Provider,
     ProviderError,
@@ -32,51 +35,63 @@ from portal.texts import say
 
 log = structlog.get_logger(__name__)
 
+# The task that reads usage that is due.
+READ_USAGE = "customers.read_usage"
 # A reading beside an operation takes no longer than this, and is not retried.
 SECONDS = 10.0
-# When usage is due after a change of ours, which reads it itself before that unless its worker stops.
-DUE_AFTER_CHANGE = timedelta(minutes=1)
+# A billing period that ends within this may end between the change and the reading after it.
+PERIOD_ENDS_SOON = timedelta(days=2)
 # When a due reading is tried again after a failure that may pass.
 RETRY_AFTER = timedelta(minutes=10)
 LATE_AFTER = timedelta(hours=36)
 
 
-def read_around(
-    operation: Operation, account: Account, provider: Provider, moment: UsageReading.Moment, *, now: datetime
-) -> None:
-    """Read and store the usage before or after the operation's change, in one try. A failure is stored instead and
-    changes nothing about the operation. After a change usage is due (`due_after`) until it was read; it stays due after
-    a failure that may pass."""
+def is_read_before(operation: Operation, *, now: datetime) -> bool:
+    """Return whether usage is read just before the operation's change, because the reading after it could lack some."""
+    if operation.kind not in USAGE_IS_READ_AFTER or operation.kind == OperationKind.CREATE:
+        return False  # a new account has none
+    account, connection = operation.account, operation.connection
+    if operation.kind == OperationKind.OFFERINGS or account.usage_end_on is None:
+        return True
+    if account.usage_end_on <= (now + PERIOD_ENDS_SOON).date():
+        return True
+    return operation.kind == OperationKind.SUSPEND and (
+        connection.usage_source_when_suspended != connection.usage_source
+    )
+
+
+def read_before(operation: Operation, provider: Provider, *, now: datetime) -> None:
+    """Read and store the usage before the operation's change, in one try. A failure is stored instead and changes
+    nothing about the operation."""
+    account, moment = operation.account, UsageReading.Moment.BEFORE
     if _is_pooled(account):
         return
     if not _may_read(account):
         store_failure(account, say("usage.not_permitted"), moment=moment, now=now, operation=operation)
-        _end_due(account, now=now)
         return
     try:
         usage = provider.usage(account.ref, _source_of(account), seconds=SECONDS)
     except ProviderError as error:
         store_failure(account, str(error), moment=moment, now=now, operation=operation)
-        if _may_pass(error):
-            return
     else:
         store_usage(account, usage, moment=moment, now=now, operation=operation)
-    _end_due(account, now=now)
 
 
-def due_after(operation: Operation, *, now: datetime) -> dict[str, datetime]:
-    """Return the column that makes usage due after the operation's success, for the transaction that records it: a
-    worker that stops before its reading leaves it to the next one."""
+def due_after(operation: Operation, *, now: datetime) -> dict[str, datetime | None]:
+    """Return the column that makes usage due after the operation's success, for the transaction that records it. By
+    this moment the reading knows the operation again. A delete read it before."""
+    if operation.kind == OperationKind.DELETE:
+        return {"usage_due_at": None}
     if operation.kind not in USAGE_IS_READ_AFTER or operation.connection.usage_source == UsageSource.POOLED:
         return {}
-    return {"usage_due_at": now + DUE_AFTER_CHANGE}
+    return {"usage_due_at": now}
 
 
-def _end_due(account: Account, *, now: datetime) -> None:
-    """Record that usage is no longer due, unless it became due after `account` was loaded and after `now`."""
-    as_loaded = Q(usage_due_at=account.usage_due_at) if account.usage_due_at else Q()
-    due = Account.objects.filter(Q(usage_due_at__lte=now) | as_loaded, pk=account.pk)
-    due.update(usage_due_at=None)
+def _change_before(account: Account) -> Operation | None:
+    """Return the operation whose success made usage due; None where a change was noticed, or an earlier reading
+    failed."""
+    changes = account.operations.filter(kind__in=USAGE_IS_READ_AFTER, state=OperationState.SUCCEEDED)
+    return changes.filter(finished_at=account.usage_due_at).first()
 
 
 def store_usage(
@@ -121,21 +136,37 @@ def accounts_with_usage_due(*, now: datetime) -> QuerySet[Account]:
 
 
 def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> None:
-    """Read the usage that is due and store it. Whoever moves the due time reads; after a failure that may pass it
-    stays due, after any other the failure is stored."""
+    """Read the usage that is due, after an operation or a change that was noticed, and store it. Whoever moves the due
+    time reads; after a failure that may pass it stays due. A failure is stored, but of a noticed change only one that
+    ends it."""
     later = now + RETRY_AFTER
     if not Account.objects.filter(pk=account.pk, usage_due_at=account.usage_due_at).update(usage_due_at=later):
         return
-    moment = UsageReading.Moment.NOTICED
+    operation = _change_before(account)
+    moment = UsageReading.Moment.AFTER if operation else UsageReading.Moment.NOTICED
+    failure, may_pass = "", False
     try:
-        usage = provider.usage(account.ref, _source_of(account))
+        if operation and not _may_read(account):
+            failure = say("usage.not_permitted")
+        else:
+            usage = provider.usage(account.ref, _source_of(account), seconds=SECONDS if operation else None)
     except ProviderError as error:
-        if _may_pass(error):
-            return
-        store_failure(account, str(error), moment=moment, now=now, operation=None)
-    else:
-        store_usage(account, usage, moment=moment, now=now, operation=None)
-    Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
+        failure, may_pass = str(error), _may_pass(error)
+    if not failure:
+        store_usage(account, usage, moment=moment, now=now, operation=operation)
+    elif operation or not may_pass:
+        store_failure(account, failure, moment=moment, now=now, operation=operation)
+    if operation and operation.kind == OperationKind.SUSPEND and not may_pass:
+        _learn_of_suspended(account.connection, is_read=not failure)
+    if not may_pass:
+        Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
+
+
+def _learn_of_suspended(connection: Connection, *, is_read: bool) -> None:
+    """Record whether the provider reports usage of a suspended account."""
+    source = connection.usage_source if is_read else ""
+    if connection.usage_source_when_suspended != source:
+        connection.as_read().update(usage_source_when_suspended=source)
 
 
 def _is_pooled(account: Account) -> bool:

@@ -111,11 +111,13 @@ def _write(
     before = operation.state
     written = True
     try:
-        with transaction.atomic():
-            transitions.move(operation, after, now=now, by=by, **fields)
+        # An identifier alone can be another account's: then what was written until here is undone.
+        with transaction.atomic(savepoint=bool(account and "provider_id" in account)):
+            transitions.move(operation, after, now=now, by=by, savepoint=False, **fields)
             _write_account(operation, account, now=now)
     except AccountTaken:
-        operation.state = before
+        operation.refresh_from_db(fields=["requeues", "lost_claims", "finished_at", "unknown_at", "summary"])
+        operation.state, operation.last_step = before, None
         if by is not None:
             raise
         _leave_for_review(operation, account, now=now, **fields)
@@ -129,11 +131,14 @@ def _write_account(operation: Operation, account: dict[str, Any] | None, *, now:
     if not account:
         return
     columns = account | {"changed_at": now} | observed(account, now=now) | usage_readings.due_after(operation, now=now)
-    before = spans.hold(Account.objects.filter(pk=operation.account_id))
-    try:
-        Account.objects.filter(pk=operation.account_id).update(**columns)
-    except IntegrityError:
-        raise AccountTaken(str(account.get("provider_id", ""))) from None
+    before = None if "provider_id" in account else spans.update_known(operation.account, columns)
+    if before is None:
+        row = Account.objects.filter(pk=operation.account_id)
+        before = spans.hold(row) if columns.keys() & set(AccountSpan.Kind) else None
+        try:
+            row.update(**columns)
+        except IntegrityError:
+            raise AccountTaken(str(account.get("provider_id", ""))) from None
     if before:
         spans.record_concluded(before, columns, now=now, source=AccountSpan.Source.OPERATION, operation=operation)
 

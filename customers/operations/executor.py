@@ -20,7 +20,7 @@ import structlog
 
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
-from customers.connections.client import client_for, recorded
+from customers.connections.client import background_client, client_for, recorded
 from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
 from customers.observed import duplicates
@@ -64,42 +64,45 @@ Outcome = Attempt.Outcome
 
 
 def perform(
-    operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] = client_for
+    operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] | None = None
 ) -> bool:
     """Execute as much of an operation as possible now; return False if there is nothing to do. Safe to call at any time
-    and repeatedly."""
-    operation = transitions.claim(operation_id, now=clock()) or transitions.claim_for_verification(
-        operation_id, now=clock()
-    )
+    and repeatedly. `connect` replaces the client, which for a bulk change leaves a part of the provider's rate to what
+    people wait for."""
+    now = clock()
+    operation = transitions.claim(operation_id, now=now) or transitions.claim_for_verification(operation_id, now=now)
     if operation is None:
         return False
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
         with recorded() as exchanges:
             try:
-                _work(operation, connect, clock)
+                connect = connect or (background_client if operation.is_bulk else client_for)
+                _work(operation, connect, clock, claimed_at=now)
             except LostLease:
                 log.warning("operation.lease_lost")
-        circuit_breaker.record_exchanges(operation.connection, exchanges=exchanges, now=clock())
+        circuit_breaker.record_exchanges(operation.connection, exchanges=exchanges, clock=clock)
     return True
 
 
-def _work(operation: Operation, connect: Callable[[Connection], Provider], clock: Clock) -> None:
+def _work(
+    operation: Operation, connect: Callable[[Connection], Provider], clock: Clock, *, claimed_at: datetime
+) -> None:
     """Take a claimed operation through its limits and reads to the one send, or resolve an unknown one, never by
-    sending."""
+    sending. What is read first counts as read when the operation was claimed."""
     is_unknown = operation.state == OperationState.UNKNOWN
-    if not is_unknown and (stop := _stopped(operation, now=clock())):
+    if not is_unknown and (stop := _stopped(operation, now=claimed_at)):
         _end_here(operation, stop, now=clock())
         return
     try:
         provider = connect(operation.connection)
-        verdict = _unless_replaced(operation, _read(operation, provider, now=clock()), now=clock())
+        verdict = _unless_replaced(operation, _read(operation, provider, now=claimed_at), clock=clock)
     except DecryptionError as error:
         verdict = _undecided(operation, error, now=clock())
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
         case Send():
-            read_back.read_usage_before(operation, provider, clock)
+            read_back.read_usage_before(operation, provider, clock, claimed_at=claimed_at)
             _send(operation, verdict, provider, clock)
         case Succeeded():
             _succeed(operation, verdict, provider, clock)
@@ -154,7 +157,8 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
     if operation.state == OperationState.QUEUED:
         enqueue_on_commit(PERFORM, operation.pk)
     elif operation.state == OperationState.SUCCEEDED:
-        read_back.read_after_success(operation, provider, clock)
+        is_read = isinstance(answer, Succeeded) and answer.is_read
+        read_back.read_after_success(operation, provider, clock, is_read=is_read)
 
 
 def _commit_intent(operation: Operation, go: Send, clock: Clock) -> Attempt | None:
@@ -167,19 +171,28 @@ def _commit_intent(operation: Operation, go: Send, clock: Clock) -> Attempt | No
             body=go.body,
             now=clock(),
             clock_skew=_skew_by(clock, go.clock_skew),
+            record_seen=go.record_seen,
         )
     except transitions.ConnectionStopped:
+        _record_seen(go)
         summary = say("send.connection_stopped")
         transitions.move(
             operation, OperationState.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused"
         )
     except transitions.SuspendOnHold as error:
+        _record_seen(go)
         verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
         text = say("hold.not_sent", name=error.hold.owner, why=error.hold.reason.rstrip("."))
         _end_here(operation, verdict("do_not_suspend", text), now=clock())
     except create_limits.CreateStopped as stop:
         _end_here(operation, _stop_of(operation, stop), now=clock())
     return None
+
+
+def _record_seen(go: Send) -> None:
+    """Store what was read before a send that was not intended: the intent's transaction was undone."""
+    if go.record_seen:
+        go.record_seen()
 
 
 def _record_answer(
@@ -190,9 +203,10 @@ def _record_answer(
     clock: Clock,
 ) -> bool:
     """Record a successfully answered send. False where its answer did not decide the operation."""
-    outcome, after, fields = _result_of(answer, now=clock())
+    now = clock()
+    outcome, after, fields = _result_of(answer, now=now)
     evidence = exchanges[0] if exchanges else Evidence()
-    return conclusions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
+    return conclusions.conclude(operation, attempt, outcome, after, now=now, evidence=evidence, **fields)
 
 
 def _skew_by(clock: Clock, skew: float | None) -> int | None:
@@ -277,11 +291,11 @@ def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
-def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | RetryAt:
+def _unless_replaced(operation: Operation, verdict: Verdict, *, clock: Clock) -> Verdict | RetryAt:
     """Return the verdict, unless the connection has another address or key since: then it is read again there."""
     if isinstance(verdict, Send | RetryAt) or operation.connection.is_current():  # an intent checks for itself
         return verdict
-    return RetryAt(now, say("connection.edited"), "paused")
+    return RetryAt(clock(), say("connection.edited"), "paused")
 
 
 def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> None:
@@ -307,7 +321,7 @@ def _succeed(operation: Operation, done: Succeeded, provider: Provider, clock: C
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )
     if operation.state == OperationState.SUCCEEDED:
-        read_back.read_after_success(operation, provider, clock)
+        read_back.read_after_success(operation, provider, clock, is_read=done.is_read)
 
 
 def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datetime) -> None:
@@ -352,7 +366,7 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
 def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | None:
     """Return what stops an operation before the provider is read: a duplicate, its leader, the permission, the limits
     on creates. What was begun is stopped only for a review."""
-    begun = attempts.has_possible_effect(operation)
+    begun = operation.attempt_count > 0 and attempts.has_possible_effect(operation)
     if operation.account.duplicate_of_id is not None:
         return (NeedsReview if begun else Failed)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows

@@ -14,12 +14,14 @@ from portal.providers import FieldError, Provider
 @dataclass(frozen=True)
 class Succeeded:
     """The operation is applied. `account` are columns to write on the account, `result` is stored on the operation and
-    the attempt; `also` is called with the time, in the transaction that records it."""
+    the attempt; `also` is called with the time, in the transaction that records it. `is_read`: the account was read, or
+    came with the answer, so it need not be read again."""
 
     note: str = ""
     account: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     also: Callable[[datetime], None] | None = field(default=None, repr=False)
+    is_read: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ class NeedsReview:
 class Send:
     """The change may be sent. `call` and `request` are stored on the attempt of this send; `send` makes exactly one
     change. `body`: its exact bytes, stored on the operation from the first intent on, never built again. `clock_skew`:
-    by how many seconds the provider's clock is ahead of this machine's; None where not measured."""
+    by how many seconds the provider's clock is ahead of this machine's; None where not measured. `record_seen` stores
+    what was read before, in the transaction of the intent, and returns whether it did."""
 
     call: str
     request: str
     send: Callable[[], Succeeded | StepDone | Failed]
     body: str = ""
     clock_skew: float | None = None
+    record_seen: Callable[[], bool] | None = None
 
 
 class Action(Protocol):
@@ -100,4 +104,4 @@ class Action(Protocol):
 
 def with_columns(done: Succeeded, **columns: Any) -> Succeeded:
     """Return the same result with the account columns that the answer contained."""
-    return replace(done, account=done.account | columns)
+    return replace(done, account=done.account | columns, is_read=True)

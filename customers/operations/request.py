@@ -184,6 +184,7 @@ def queue_operation(
         reason=command.reason,
         client_token=command.token,
         retry_of=command.retry_of,
+        is_bulk=command.is_bulk,
         version=account.version,
         not_before=command.now,
         created_at=command.now,
@@ -194,11 +195,12 @@ def queue_operation(
     )
     record_operation_event(command, operation, verb)
     # Behind a long queue of the same connection it has to wait in any case: an operation that ends enqueues the next
-    # one, and operations of other connections do not wait behind its message.
-    if (
-        transitions.ready(now=command.now).filter(connection=account.connection_id)[: ENQUEUED_AT_MOST + 1].count()
-        <= ENQUEUED_AT_MOST
-    ):
+    # one, and operations of other connections do not wait behind its message. What a person requested waits for no bulk
+    # change.
+    before_it = transitions.ready(now=command.now).filter(connection=account.connection_id)
+    if not command.is_bulk:
+        before_it = before_it.filter(is_bulk=False)
+    if before_it[: ENQUEUED_AT_MOST + 1].count() <= ENQUEUED_AT_MOST:
         enqueue_on_commit(PERFORM, operation.pk)
     return operation
 

@@ -7,6 +7,7 @@ There are no row locks here: a conditional UPDATE that must change one row serve
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,7 +53,7 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
 
     Being first of its account stays true once it was. Pause and circuit breaker are read again with the intent.
     """
-    found = ready(now=now).filter(pk=operation_id)
+    found = ready(now=now).filter(pk=operation_id).with_last_step()
     operation = found.select_related("account__customer", "connection", "requested_by").first()
     if operation is None:
         return None
@@ -67,6 +68,7 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
             if not taken:
                 return None
             operation.lost_claims += 1
+            _share_connection(operation)
             _add_step(operation, OperationState.CLAIMED, now=now)
     except IntegrityError:  # operation_one_busy_per_lane: another operation holds the concurrency key
         return None
@@ -76,11 +78,18 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
 
 def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | None:
     """Claim an unknown operation to find out whether it was applied. Raises the fence, changes no state."""
-    found = to_verify(now=now).select_related("account__customer", "connection", "requested_by")
+    found = to_verify(now=now).with_last_step().select_related("account__customer", "connection", "requested_by")
     operation = found.claim(operation_id, now=now, verifications=F("verifications") + 1)
     if operation is not None:
         operation.verifications += 1
+        _share_connection(operation)
     return operation
+
+
+def _share_connection(operation: Operation) -> None:
+    """Let the account use the connection's row that was read with the operation, instead of reading it again."""
+    if operation.account.connection_id == operation.connection_id:
+        operation.account.connection = operation.connection
 
 
 def reschedule_verification(operation: Operation, *, until: datetime, summary: str) -> None:
@@ -89,11 +98,19 @@ def reschedule_verification(operation: Operation, *, until: datetime, summary: s
 
 
 def move(
-    operation: Operation, after: OperationState, *, now: datetime, summary: str = "", by: Any = None, **fields: Any
+    operation: Operation,
+    after: OperationState,
+    *,
+    now: datetime,
+    summary: str = "",
+    by: Any = None,
+    savepoint: bool = True,
+    **fields: Any,
 ) -> None:
     """Make one step of the state table. Raises `LostLease` when the row changed meanwhile, `IllegalStep` off the table.
 
-    A final step clears the lease and, where the operation was not applied, restores the account's last desire.
+    A final step clears the lease and, where the operation was not applied, restores the account's last desire. Without
+    `savepoint` an error ends the caller's transaction as well.
     """
     check_step(operation.state, after)
     fields |= {"state": after, "summary": summary}
@@ -101,11 +118,16 @@ def move(
         fields |= {"finished_at": now, "lease_until": None}
     elif after not in (OperationState.CLAIMED, OperationState.SENDING):
         fields |= {"lease_until": None}
+    counted: dict[str, Any] = {"summary": summary}
     if after == OperationState.QUEUED:
         fields |= {"lost_claims": 0, "requeues": F("requeues") + 1}
+        counted |= {"requeues": operation.requeues + 1}
+    if after == OperationState.SENDING:
+        fields |= {"lost_claims": 0, "attempt_count": F("attempt_count") + 1}
+        counted |= {"attempt_count": operation.attempt_count + 1}
     if after == OperationState.UNKNOWN:
         fields |= {"unknown_at": now}
-    with transaction.atomic():
+    with transaction.atomic(savepoint=savepoint):
         operation.write(**fields)
         _add_step(operation, after, now=now, by=by, note=summary)
         if after in (OperationState.FAILED, OperationState.CANCELLED):
@@ -123,9 +145,10 @@ def move(
                 reason=summary,
             )
     operation.state = after
-    operation.refresh_from_db(
-        fields=["lost_claims", "requeues", "attempt_count", "finished_at", "unknown_at", "summary"]
-    )
+    # The row was as it was read: what the UPDATE counted need not be read back.
+    counted |= {name: fields[name] for name in ("lost_claims", "finished_at", "unknown_at") if name in fields}
+    for name, value in counted.items():
+        setattr(operation, name, value)
 
 
 def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
@@ -148,9 +171,18 @@ def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_k
 
 
 def intend(
-    operation: Operation, *, call: str, request: str, now: datetime, body: str = "", clock_skew: int | None = None
+    operation: Operation,
+    *,
+    call: str,
+    request: str,
+    now: datetime,
+    body: str = "",
+    clock_skew: int | None = None,
+    record_seen: Callable[[], bool] | None = None,
 ) -> Attempt:
     """Commit the intent to send. If this raises, nothing may be sent. `body` is stored with the first intent.
+
+    `record_seen` writes what was read of the account before this send, and returns whether that holds its row.
 
     Creates of a connection are intended one after the other, so that its limits count each of them.
 
@@ -160,13 +192,20 @@ def intend(
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     is_create = operation.kind == OperationKind.CREATE
     with transaction.atomic():
+        is_held = record_seen() if record_seen else False
         if operation.kind == OperationKind.SUSPEND:
-            _refuse_held(operation, now=now)
+            _refuse_held(operation, now=now, is_locked=is_held)
         # Locked until the intent is stored, so that the connection's key and address can't change in between.
         as_claimed = Connection.objects.filter(pk=operation.connection_id, revision=operation.connection.revision)
-        connection = as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).first()
+        connection = (
+            as_claimed.select_for_update(of=("self",), no_key=True)
+            .filter(at_work())
+            .annotate(failures=F("breaker__failures"))
+            .first()
+        )
         if connection is None:
             raise ConnectionStopped(operation.code)
+        operation.connection.no_failures = not connection.failures
         if is_create and (stop := stop_of_create(operation, connection, now=now)):
             raise stop
         move(
@@ -174,8 +213,7 @@ def intend(
             OperationState.SENDING,
             now=now,
             lease_until=now + Operation.LEASE,
-            attempt_count=F("attempt_count") + 1,
-            lost_claims=0,
+            savepoint=False,
             **fields,
         )
         return Attempt.objects.create(
@@ -190,13 +228,14 @@ def intend(
         )
 
 
-def _refuse_held(operation: Operation, *, now: datetime) -> None:
+def _refuse_held(operation: Operation, *, now: datetime, is_locked: bool) -> None:
     """Raise `SuspendOnHold` for a suspend under a hold.
 
     Placing a hold locks the account's row: it comes before this intent, and is seen here, or after it, and reports
     the suspend. A hold that the requester confirmed to override does not count.
     """
-    Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
+    if not is_locked:
+        Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
     hold = Hold.objects.of(operation.account_id, now=now)
     if hold and operation.payload.get("despite_hold") != str(hold.public_id):
         raise SuspendOnHold(hold)
@@ -258,9 +297,11 @@ def _concurrency_key(operation: Operation) -> str:
 
 
 def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:
+    last = operation.steps.count() if operation.last_step is None else operation.last_step
+    operation.last_step = last + 1
     Step.objects.create(
         operation=operation,
-        n=operation.steps.count() + 1,
+        n=operation.last_step,
         before=operation.state,
         after=after,
         at=now,

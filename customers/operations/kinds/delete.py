@@ -43,22 +43,27 @@ class Delete(Action):
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | RetryAt | Failed:
-        if self._is_gone(operation, provider, now):
+        try:
+            seen = observed_accounts.see_state(account=operation.account, provider=provider, now=now)
+        except NotFound:
             return self._deleted(operation, gone_before=True)
+        go = self._go(operation, provider, record_seen=seen.record)
         try:
             self._keep_last_usage(operation, provider, now)
-        except (RateLimited, Unauthorized):
-            raise
         except ProviderError as error:
-            if operation.payload.get("without_reading"):
-                return self._go(operation, provider)
+            later = isinstance(error, RateLimited | Unauthorized)
+            if operation.payload.get("without_reading") and not later:
+                return go
+            seen.record()
+            if later:
+                raise
             if isinstance(error, NotSent) or operation.requeues < READING_TRIES:
                 wait = timedelta(seconds=2 ** min(operation.requeues + 1, 8))
                 return RetryAt(now + wait, say("delete.usage_unread_yet", why=error), "no_reading")
             return Failed("no_reading", say("delete.usage_unread"))
-        return self._go(operation, provider)
+        return go
 
-    def _go(self, operation: Operation, provider: Provider) -> Send:
+    def _go(self, operation: Operation, provider: Provider, *, record_seen: Callable[[], bool]) -> Send:
         def send() -> Succeeded:
             try:
                 provider.delete_account(operation.account.ref)
@@ -66,10 +71,12 @@ class Delete(Action):
                 return self._deleted(operation, gone_before=True)
             return self._deleted(operation)
 
-        return Send("delete account", "", send)
+        return Send("delete account", "", send, record_seen=record_seen)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
-        if self._is_gone(operation, provider, now):
+        try:
+            observed_accounts.read_state(account=operation.account, provider=provider, now=now)
+        except NotFound:
             return self._deleted(operation)
         return NotApplied(say("delete.not_deleted"))
 
@@ -77,13 +84,6 @@ class Delete(Action):
         note = say("already_gone") if gone_before else say("delete.done")
         columns = {"state": ReportedState.DELETED, "changed_what": _("Deleted")}
         return Succeeded(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
-
-    def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
-        try:
-            observed_accounts.read_state(account=operation.account, provider=provider, now=now)
-        except NotFound:
-            return True
-        return False
 
     def _keep_last_usage(self, operation: Operation, provider: Provider, now: datetime) -> None:
         usage = provider.usage(operation.account.ref, UsageSource(operation.connection.usage_source))

@@ -30,10 +30,13 @@ class Offerings(Action):
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         wanted = operation.payload["offerings"]
-        found = self._found(operation, provider, now)
+        seen = observed_accounts.see_offerings(account=operation.account, provider=provider, now=now)
+        found = seen.value
         if found == wanted:
-            return Succeeded(say("offerings.already_so"))
+            seen.record()
+            return Succeeded(say("offerings.already_so"), is_read=True)
         if found != operation.payload["base"]:
+            seen.record()
             return self._conflict(operation, found)
 
         def send() -> Succeeded:
@@ -41,27 +44,23 @@ class Offerings(Action):
                 raise OutcomeUnknown(say("offerings.other_answer"))
             return with_columns(self.from_late_answer({}), **observed_accounts.columns_of_offerings(wanted))
 
-        return Send("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
+        request = json.dumps({"offerings": wanted}, indent=1)
+        return Send("replace offerings", request, send, record_seen=seen.record)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
-        found = self._found(operation, provider, now, made_by=operation)
+        seen = observed_accounts.see_offerings(
+            account=operation.account, provider=provider, now=now, operation=operation
+        )
+        seen.record()
+        found = seen.value
         if found == operation.payload["offerings"]:
-            return self.from_late_answer({})
+            return with_columns(self.from_late_answer({}))
         if found == operation.payload["base"]:
             return NotApplied(say("offerings.unchanged"))
         return self._conflict(operation, found)
 
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(say("offerings.replaced"), {"changed_what": _("Offerings changed")})
-
-    def _found(
-        self, operation: Operation, provider: Provider, now: datetime, *, made_by: Operation | None = None
-    ) -> list[dict[str, Any]]:
-        offerings = provider.offerings(operation.account.ref)
-        observed_accounts.record_offerings(
-            account_id=operation.account_id, offerings=offerings, now=now, operation=made_by
-        )
-        return as_rows(offerings)
 
     def _conflict(self, operation: Operation, found: list[dict[str, Any]]) -> Failed:
         payload = operation.payload

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -109,7 +110,7 @@ class SendTestMessage(Action):
         def send() -> Succeeded:
             with as_the_account():
                 created = side.send_message(IdempotentBody(str(operation.public_id), body))
-            return self.from_late_answer({"message_id": created.id})
+            return replace(self.from_late_answer({"message_id": created.id}), is_read=True)
 
         return idempotency.spent(operation, now=now) or Send("send test message", body, send, body)
 

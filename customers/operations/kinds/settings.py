@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
@@ -21,7 +22,7 @@ from customers.operations.request import permit, request_change
 from customers.operations.submissions import submit_once
 from portal.commands import Command
 from portal.email_addresses import spellings
-from portal.providers import AccountSettings, OutcomeUnknown, Provider
+from portal.providers import AccountSettings, Details, OutcomeUnknown, Provider
 from portal.refusals import Refusal
 from portal.texts import say
 
@@ -81,11 +82,14 @@ class Settings(Action):
     differs is sent, because providers refuse an update that changes nothing."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
-        found = self._found(operation, provider, now)
+        details = provider.details(operation.account.ref)
+        found, record_seen = asdict(details.settings), self._record(operation, details, now)
         changes = self._missing(operation, found)
         if not changes:
-            return Succeeded(say("already_so"))
+            record_seen()
+            return Succeeded(say("already_so"), is_read=True)
         if any(found[name] != seen for name, seen in operation.payload["base"].items()):
+            record_seen()
             return self._conflict(operation, found)
 
         def send() -> Succeeded:
@@ -94,12 +98,14 @@ class Settings(Action):
                 raise OutcomeUnknown(say("settings.other_answer"))
             return with_columns(self.from_late_answer({}), settings=answer)
 
-        return Send("update settings", json.dumps(changes, indent=1), send)
+        return Send("update settings", json.dumps(changes, indent=1), send, record_seen=record_seen)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
-        found = self._found(operation, provider, now)
+        details = provider.details(operation.account.ref)
+        self._record(operation, details, now)()
+        found = asdict(details.settings)
         if not self._missing(operation, found):
-            return self.from_late_answer({})
+            return with_columns(self.from_late_answer({}))
         if all(found[name] == seen for name, seen in operation.payload["base"].items()):
             return NotApplied(say("settings.unchanged"))
         return self._conflict(operation, found)
@@ -107,10 +113,8 @@ class Settings(Action):
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(say("settings.changed"), {"changed_what": _("Settings changed")})
 
-    def _found(self, operation: Operation, provider: Provider, now: datetime) -> dict[str, Any]:
-        details = provider.details(operation.account.ref)
-        observed_accounts.record_details(account_id=operation.account_id, details=details, now=now)
-        return asdict(details.settings)
+    def _record(self, operation: Operation, details: Details, now: datetime) -> Callable[[], bool]:
+        return partial(observed_accounts.record_details, account_id=operation.account_id, details=details, now=now)
 
     def _missing(self, operation: Operation, found: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in operation.payload["changes"].items() if found[name] != value}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,12 +90,15 @@ class SuspendOrUnsuspend(Action):
     on: bool
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
-        state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
-        if state == self._wanted:
-            return Succeeded(say("already_so"))
-        if state in (ReportedState.STOPPED_BY_PROVIDER, ReportedState.BANNED):
+        seen = observed_accounts.see_state(account=operation.account, provider=provider, now=now)
+        if seen.value.state == self._wanted:
+            seen.record()
+            return Succeeded(say("already_so"), is_read=True)
+        if seen.value.state in (ReportedState.STOPPED_BY_PROVIDER, ReportedState.BANNED):
+            seen.record()
             return Failed("held", say("state.held", provider=operation.account.provider_label))
-        return Send("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
+        request = json.dumps({"sending": self.on})
+        return Send("set state", request, lambda: self._send(operation, provider), record_seen=seen.record)
 
     def _send(self, operation: Operation, provider: Provider) -> Succeeded:
         """Send the change and read the state, which is written with the conclusion: only that knows the moment of the
@@ -105,7 +108,7 @@ class SuspendOrUnsuspend(Action):
         try:
             reading = provider.state(account.ref)
         except ProviderError:  # the change was answered; the account is read again later
-            return with_columns(self.from_late_answer({}), state=self._wanted, state_raw="")
+            return replace(with_columns(self.from_late_answer({}), state=self._wanted, state_raw=""), is_read=False)
         if reading.state != self._wanted:
             raise OutcomeUnknown(say("state.still", provider=account.provider_label, state=reading.raw))
         return with_columns(self.from_late_answer({}), **observed_accounts.columns_of_state(reading))
@@ -115,7 +118,7 @@ class SuspendOrUnsuspend(Action):
             account=operation.account, provider=provider, now=now, operation=operation
         )
         if reading.state == self._wanted:
-            return self.from_late_answer({})
+            return with_columns(self.from_late_answer({}))
         if operation.verifications < READINGS_BEFORE_NOT_DONE:
             return RetryAt(now + READ_BACK_EVERY, say("state.not_yet"))
         return NotApplied(say("state.unchanged"))

@@ -66,7 +66,7 @@ def submit(desk: Desk, made: ChangeSet) -> ChangeSet:
 
 def go_on(made: ChangeSet) -> ChangeSet:
     ChangeSet.objects.filter(pk=made.pk).update(not_before=NOW)
-    bulk_run.run_bulk_change(made.pk)
+    bulk_run.run_bulk_change(made.pk, seconds=60)
     made.refresh_from_db()
     return made
 

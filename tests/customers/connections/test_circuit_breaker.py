@@ -39,7 +39,7 @@ REFUSED = told(None, "the connection was refused")
 
 
 def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> Breaker:
-    circuit_breaker.record_exchanges(connection, exchanges=exchanges, now=at)
+    circuit_breaker.record_exchanges(connection, exchanges=exchanges, clock=lambda: at)
     return circuit_breaker.breaker_status(connection)
 
 

@@ -43,7 +43,7 @@ def test_it_opens_once() -> None:
 
         def work(_n: int, connection: Connection = connection) -> None:
             for _ in range(3):
-                circuit_breaker.record_exchanges(connection, exchanges=[REFUSED], now=NOW)
+                circuit_breaker.record_exchanges(connection, exchanges=[REFUSED], clock=lambda: NOW)
 
         together(work, 4)
         assert circuit_breaker.breaker_status(connection).is_open

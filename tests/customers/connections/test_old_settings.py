@@ -132,7 +132,7 @@ class TestWhatAnOldAnswerWritesNoMore:
     def fail(self, connection: Connection, times: int) -> None:
         lost = Evidence(sent_at=NOW, failure="no answer")
         for _n in range(times):
-            circuit_breaker.record_exchanges(connection, exchanges=[lost], now=NOW)
+            circuit_breaker.record_exchanges(connection, exchanges=[lost], clock=lambda: NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
         connection_commands.record_contact(old, now=NOW)

@@ -170,7 +170,8 @@ class TestOperations:
         assert operation.state == "succeeded"
         after = AccountSpan.objects.get(account=account, kind=Kind.OFFERINGS, until_at=None)
         assert (after.package, after.operation, after.source) == (BIGGER.name, operation, "operation")
-        assert Account.objects.get(pk=account.pk).usage_due_at is None
+        # Usage is due by the operation, not by a change that was noticed.
+        assert Account.objects.get(pk=account.pk).usage_due_at == operation.finished_at
 
     def test_a_refused_one_leaves_no_span(self, desk: Desk) -> None:
         account = desk.created()
