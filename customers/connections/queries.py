@@ -59,7 +59,7 @@ def connection_rows() -> QuerySet[Connection]:
 
 def _count_of(rows: QuerySet[Any]) -> Coalesce:
     mine = rows.filter(connection=OuterRef("pk")).order_by().values("connection")
-    return Coalesce(Subquery(mine.annotate(n=Count("pk")).values("n")), 0, output_field=IntegerField())
+    return Coalesce(Subquery(mine.annotate(n=Count("*")).values("n")), 0, output_field=IntegerField())
 
 
 def connection_filter(lookup: str) -> Filter:

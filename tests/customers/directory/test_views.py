@@ -416,7 +416,7 @@ def test_the_accounts_of_a_customer_are_paged(client: Client, person: User) -> N
         AccountFactory(customer=customer, connection=connection, provider_id=f"sg-{n:03}")
     first, second = (client.get(f"/customers/{customer.public_id}/{page}") for page in ("", "?page=2"))
     assert (first.content.count(b"sg-"), second.content.count(b"sg-")) == (ACCOUNTS_A_PAGE, 1)
-    assert f"1–{ACCOUNTS_A_PAGE} of {ACCOUNTS_A_PAGE + 1}" in text(first)
+    assert f"{ACCOUNTS_A_PAGE} of {ACCOUNTS_A_PAGE + 1}" in text(first)
     part = client.get(f"/customers/{customer.public_id}/?page=2", headers=HTMX)
     assert part.content.strip().startswith(b'<section id="customer-accounts"')
     assert part.content.count(b"sg-") == 1
