@@ -10,8 +10,8 @@ from typing import Literal
 class Row:
     """One measured value. `must` bounds the ratio to the floor, or the value itself where there is no floor.
 
-    `ratio`: how the value compares with its floor; what `better` says holds for what is bounded. `spread`: the least and
-    the most of the rounds, in the value's unit. `statements`: SQL statements of a page.
+    `ratio`: how the value compares with its floor; `better` says which way what is bounded should go. `spread`: the
+    least and the most of the rounds, in the value's unit. `statements`: SQL statements of a page.
     """
 
     group: str
