@@ -148,7 +148,9 @@ def write_xlsx(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[An
 def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: dict[type, Any]) -> None:
     if value is None or value == "":
         return
-    if isinstance(value, bool):
+    if isinstance(value, str):  # most cells are
+        sheet.write_string(row, column, value.replace("\x00", ""))
+    elif isinstance(value, bool):
         sheet.write_string(row, column, str(cell(value)))
     elif isinstance(value, int | Decimal) and _has_few_digits(value):
         sheet.write_number(row, column, value)
@@ -161,6 +163,8 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: dict[typ
 
 
 def _has_few_digits(value: int | Decimal) -> bool:
+    if isinstance(value, int) and -(10**_EXACT_DIGITS) < value < 10**_EXACT_DIGITS:
+        return True
     return len(Decimal(value).normalize().as_tuple().digits) <= _EXACT_DIGITS
 
 
