@@ -99,7 +99,7 @@ def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[A
 
 def csv_lines_response(filename: str, header: Sequence[str], lines: Iterable[str]) -> StreamingHttpResponse:
     """Send lines that are ready, of `csv_lines` or from the database (portal.csv_cells), while they are read."""
-    return stored_file_response(filename, _pieces(header, lines))
+    return stored_file_response(filename, csv_pieces(header, lines))
 
 
 def xlsx_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> FileResponse:
@@ -125,7 +125,7 @@ def _as_download(response: Response, filename: str) -> Response:
 
 
 def write_csv(file: ByteSink, header: Sequence[str], lines: Iterable[str]) -> None:
-    for piece in _pieces(header, lines):
+    for piece in csv_pieces(header, lines):
         file.write(piece)
 
 
@@ -174,7 +174,8 @@ def refused_export(filters: ListFilters) -> HttpResponse:
     return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
 
 
-def _pieces(header: Sequence[str], lines: Iterable[str]) -> Iterator[bytes]:
+def csv_pieces(header: Sequence[str], lines: Iterable[str]) -> Iterator[bytes]:
+    """Yield the file, some hundred lines at once."""
     waiting = chain([_BOM], csv_lines([header]), lines)
     while batch := list(islice(waiting, _ROWS_PER_PIECE)):
         yield "".join(batch).encode()
