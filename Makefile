@@ -45,7 +45,7 @@ SEEDS_OF_MONTHS ?= 2
 months: $(STAMP) ## compare 24 simulated months of figures with the sandbox's truth, on both databases: SEEDS_OF_MONTHS=2 SEED=1
 	@MONTHS_SEEDS=$(SEEDS_OF_MONTHS) exec $(PY) -m tests.run proof -s tests/figures
 
-bench: $(STAMP) ## measure with 100,000 accounts and 24 months, kept in var/bench; needs PostgreSQL: ONLY=exports,home
+bench: $(STAMP) ## measure with 100,000 accounts and 24 months, kept in .bench; needs PostgreSQL: ONLY=exports,home
 	@exec $(PY) -m tests.bench measure --only "$(ONLY)"
 
 bench-large: $(STAMP) ## the same with a million accounts and two months; takes an hour or more

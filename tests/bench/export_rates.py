@@ -22,10 +22,10 @@ from django.test import Client
 
 from billing.reports.export_columns import export_header, export_lines, export_rows
 from billing.reports.filters import UsageFilters
-from portal.access.models import User
 from portal.exports import csv_pieces, write_xlsx
 from tests.bench.results import Row
 from tests.bench.timing import database_seconds
+from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
 ROUNDS = 3
@@ -75,7 +75,7 @@ def _copied(statement: str) -> Iterator[bytes]:
 
 
 def measure_exports(last: date, only: str = "") -> Iterator[Row]:
-    client = sign_in(Client(SERVER_NAME="localhost"), User.objects.filter(role="admin").order_by("pk")[0])
+    client = sign_in(Client(SERVER_NAME="localhost"), UserFactory(role="admin"))
 
     def sent(address: str) -> Iterable[bytes]:
         answer: Any = client.get(address)

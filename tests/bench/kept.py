@@ -1,4 +1,4 @@
-"""Seeded databases that are kept between runs, in one PostgreSQL cluster under `var/bench`."""
+"""Seeded databases that are kept between runs, in one PostgreSQL cluster in the folder `.bench`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psycopg
 from tests.support.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "var" / "bench"
+FOLDER = ROOT / ".bench"  # not in var/, which nobody but its owner may enter: not PostgreSQL's user either
 # A database of another name is made anew. Migrations are not part of it: a kept database is migrated.
 _CODE = sorted((ROOT / "portal" / "demo" / "seed").glob("*.py"))
 

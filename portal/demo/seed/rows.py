@@ -76,7 +76,7 @@ class Rows:
 
     def _stored(self, model: Any, count: int, at: float) -> None:
         self.filled.append(model)
-        self.say(f"{model._meta.verbose_name_plural}: {count:,} rows in {monotonic() - at:.1f} s")
+        self.say(f"{model._meta.db_table}: {count:,} rows in {monotonic() - at:.1f} s")
 
     def _execute(self, statement: str) -> None:
         with connection.cursor() as cursor:
