@@ -26,13 +26,8 @@ TEAM = 12
 OPERATIONS = 3
 _ROLES = ("admin", "customer_success", "customer_success", "finance", "customer_success", "auditor")
 _NAMES = ("Alder", "Birch", "Cedar", "Delta", "Ember", "Fjord", "Grove", "Haven")
-_URLS = (
-    "https://api.sendgrid.com",
-    "https://api.sendgrid.com",
-    "https://api.eu.sendgrid.com",
-    "https://api.ahasend.com",
-)
-_SOURCES = ("credits", "overview_json", "credits", "pooled")
+_URLS = ("https://api.sendgrid.com", "https://api.eu.sendgrid.com", "https://api.ahasend.com")
+_SOURCES = ("credits", "overview_json", "pooled")
 # The AhaSend account whose sub accounts are ours.
 PARENT = "c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90"
 

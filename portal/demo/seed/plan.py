@@ -16,8 +16,8 @@ READINGS = 5
 BATCHES = 2_000
 # Every seventh account is at the provider with a pooled report.
 POOLED_EVERY = 7
-POOLED = 3
-CONNECTIONS = ("SendGrid 1", "SendGrid 2", "SendGrid EU", "AhaSend")
+POOLED = 2
+CONNECTIONS = ("SendGrid", "SendGrid EU", "AhaSend")
 PACKAGES = (
     ("postkeeper.ei.essentials-50k.v1", 50_000),
     ("postkeeper.ei.essentials-100k.v1", 100_000),
@@ -62,7 +62,7 @@ class Plan:
 
 def connection_of(account: int) -> int:
     """Return the place of the account's connection in `CONNECTIONS`."""
-    return POOLED if account % POOLED_EVERY == 0 else account % 3
+    return POOLED if account % POOLED_EVERY == 0 else int(account % 3 == 2)
 
 
 def provider_id(account: int) -> str:
