@@ -77,7 +77,7 @@ def csv_cell(value: Any) -> str:
 
 
 class _Returned:
-    """What a `csv.writer` writes to, so that it returns each line."""
+    """A file for `csv.writer` that gives each written line back."""
 
     def write(self, line: str) -> str:
         return line

@@ -17,9 +17,11 @@ from time import monotonic
 from django.db import connection, transaction
 
 from customers.models import Connection, Customer, Operation
-from portal.demo.seed import customers, operations, usage
+from portal.demo.seed.customers import store_customers
+from portal.demo.seed.operations import store_operations
 from portal.demo.seed.plan import Plan
 from portal.demo.seed.rows import Rows
+from portal.demo.seed.usage import store_usage
 
 
 class NotEmpty(Exception):
@@ -36,9 +38,9 @@ def seed(*, accounts: int, months: int, last: date, say: Callable[[str], object]
     plan = Plan(accounts=accounts, months=months, last=last)
     begun = monotonic()
     with transaction.atomic(), Rows(say) as rows:
-        customers.store(rows, plan)
-        usage.store(rows, plan)
-        operations.store(rows, plan)
+        store_customers(rows, plan)
+        store_usage(rows, plan)
+        store_operations(rows, plan)
     if not connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")

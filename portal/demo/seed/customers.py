@@ -32,17 +32,17 @@ _SOURCES = ("credits", "overview_json", "pooled")
 PARENT = "c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90"
 
 
-def moment(plan: Plan) -> datetime:
+def newest_at(plan: Plan) -> datetime:
     """Return the time of the newest rows: late in the open month."""
     return datetime(plan.last.year, plan.last.month, 20, 0, 31, tzinfo=UTC)
 
 
-def text_of(at: datetime) -> str:
+def stored_time(at: datetime) -> str:
     """Return a time in UTC as both databases read it."""
     return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def person_of(number: int) -> tuple[str, str]:
+def team_member(number: int) -> tuple[str, str]:
     """Return name and role of a team member."""
     role = _ROLES[number % len(_ROLES)]
     return f"Person {number}, {role}", role
@@ -52,13 +52,13 @@ def company_of(number: int) -> str:
     return f"{_NAMES[number % len(_NAMES)]} {chr(65 + number * 7 % 26)} Company {number}"
 
 
-def store(rows: Rows, plan: Plan) -> None:
+def store_customers(rows: Rows, plan: Plan) -> None:
     people, first_connection, first_customer = (rows.first_key(each) for each in (User, Connection, Customer))
     rows.store(
         User,
         ("id", "public_id", "email", "name", "role", "password", "timezone"),
         (
-            (people + n, public_id("person", n), f"person{n}@reseller.example", *person_of(n), "!", "UTC")
+            (people + n, public_id("person", n), f"person{n}@reseller.example", *team_member(n), "!", "UTC")
             for n in range(TEAM)
         ),
     )
@@ -84,7 +84,7 @@ def store(rows: Rows, plan: Plan) -> None:
 
 
 def _customers(plan: Plan, first: int, people: int) -> Iterator[tuple[Any, ...]]:
-    now = moment(plan)
+    now = newest_at(plan)
     for n in range(1, plan.customers + 1):
         yield (
             first + n - 1,
@@ -94,8 +94,8 @@ def _customers(plan: Plan, first: int, people: int) -> Iterator[tuple[Any, ...]]
             "" if n % 20 == 0 else f"CRM-{n}",
             people + n % TEAM if n % 3 else None,
             n > plan.customers - plan.bare,
-            text_of(now - timedelta(days=900)),
-            text_of(now - timedelta(minutes=7 * (n % 90_000))),
+            stored_time(now - timedelta(days=900)),
+            stored_time(now - timedelta(minutes=7 * (n % 90_000))),
         )
 
 
@@ -107,9 +107,9 @@ _ACCOUNT = (
 
 
 def _accounts(plan: Plan, first: int, first_connection: int, first_customer: int) -> Iterator[tuple[Any, ...]]:
-    now, read_at = moment(plan), datetime.now(UTC) - timedelta(hours=6)
+    now, read_at = newest_at(plan), datetime.now(UTC) - timedelta(hours=6)
     start, end = plan.last, plan.last + timedelta(days=27)
-    created = text_of(now - timedelta(days=5 * 365))
+    created = stored_time(now - timedelta(days=5 * 365))
     states = {0: "stopped_by_us", 1: "stopped_by_provider"}
     cap = json.dumps({"monthly_cap": 200_000})
     for n in range(1, plan.accounts + 1):
@@ -132,11 +132,11 @@ def _accounts(plan: Plan, first: int, first_connection: int, first_customer: int
             quota,
             0,
             # One in a hundred was not read for days.
-            text_of(read_at - timedelta(days=3) if n % 97 == 0 else read_at),
-            text_of(read_at - timedelta(days=2)) if n % 97 == 0 else None,
-            text_of(read_at),
+            stored_time(read_at - timedelta(days=3) if n % 97 == 0 else read_at),
+            stored_time(read_at - timedelta(days=2)) if n % 97 == 0 else None,
+            stored_time(read_at),
             OPERATIONS,
             created,
-            text_of(now - timedelta(minutes=3 * (n % 200_000))),
+            stored_time(now - timedelta(minutes=3 * (n % 200_000))),
             "Usage read",
         )

@@ -10,7 +10,7 @@ from customers.models import Account, Connection, Operation
 from customers.models.operation import Attempt, Step
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from portal.demo.seed.customers import OPERATIONS, TEAM, company_of, moment, person_of, text_of
+from portal.demo.seed.customers import OPERATIONS, TEAM, company_of, newest_at, stored_time, team_member
 from portal.demo.seed.plan import Plan, connection_of, public_id
 from portal.demo.seed.rows import Rows
 
@@ -51,7 +51,7 @@ class _Story:
     """The operations of all accounts in the order in which they were requested."""
 
     def __init__(self, plan: Plan, rows: Rows) -> None:
-        self.now = moment(plan)
+        self.now = newest_at(plan)
         self.plan = plan
         self.first = rows.first_key(Operation)
         self.accounts = Account.objects.order_by("pk").values_list("pk", flat=True)[0]
@@ -67,7 +67,7 @@ class _Story:
         )
 
     def at(self, asked: _Asked, seconds: int = 0) -> str:
-        return text_of(self.now - timedelta(minutes=asked.minutes) + timedelta(seconds=seconds))
+        return stored_time(self.now - timedelta(minutes=asked.minutes) + timedelta(seconds=seconds))
 
     def operations(self) -> Iterator[tuple[Any, ...]]:
         for key, asked in enumerate(self.asked, self.first):
@@ -87,7 +87,7 @@ class _Story:
                 state,
                 f"account:{account}",
                 0 if state in ("queued", "cancelled") else 1,
-                text_of(self.now + timedelta(days=3650)) if state == "queued" else begun,
+                stored_time(self.now + timedelta(days=3650)) if state == "queued" else begun,
                 begun,
                 None if state in ("queued", "needs_attention") else self.at(asked, 4),
             )
@@ -108,7 +108,7 @@ class _Story:
     def events(self, key: int) -> Iterator[tuple[Any, ...]]:
         for operation, asked in enumerate(self.asked, self.first):
             n, state = asked.account, asked.state
-            name, role = person_of(n % TEAM)
+            name, role = team_member(n % TEAM)
             customer, digits = self.plan.customer_of(n), public_id("operation", operation)
             about = (
                 "operation",
@@ -127,7 +127,7 @@ class _Story:
                 key += 1
 
 
-def store(rows: Rows, plan: Plan) -> None:
+def store_operations(rows: Rows, plan: Plan) -> None:
     story = _Story(plan, rows)
     rows.store(
         Operation,

@@ -1,4 +1,4 @@
-"""What each account of a seeded portal is, computed from its number alone.
+"""Accounts of a seeded portal, each computed from its number alone.
 
 `portal/sandbox/many.py` computes the same IDs; a test compares them.
 """

@@ -19,7 +19,7 @@ from billing.models import (
 )
 from billing.usage.rollups import SUMS
 from customers.models import Account
-from portal.demo.seed.customers import text_of
+from portal.demo.seed.customers import stored_time
 from portal.demo.seed.plan import (
     BATCHES,
     POOLED,
@@ -36,7 +36,7 @@ from portal.demo.seed.rows import Rows
 
 
 @dataclass(frozen=True)
-class Cycle:
+class ReadingDay:
     """The billing periods that end on one day of a month, and one reading of each. `key`: that of the first reading."""
 
     month: int
@@ -50,7 +50,7 @@ class Cycle:
 
 class Figure(NamedTuple):
     account: int
-    cycle: Cycle
+    cycle: ReadingDay
     status: str
     used: int
     quota: int
@@ -58,7 +58,7 @@ class Figure(NamedTuple):
     reading: int
 
 
-def store(rows: Rows, plan: Plan) -> None:
+def store_usage(rows: Rows, plan: Plan) -> None:
     accounts = Account.objects.order_by("pk").values_list("pk", flat=True)[0] - 1
     groups: dict[int, list[int]] = {}
     for n in range(1, plan.accounts + 1):
@@ -79,11 +79,11 @@ def store(rows: Rows, plan: Plan) -> None:
     rows.store(
         LedgerBatch,
         ("number", "at"),
-        ((n, text_of(begun + timedelta(days=n / BATCHES))) for n in range(1, newest + 1)),
+        ((n, stored_time(begun + timedelta(days=n / BATCHES))) for n in range(1, newest + 1)),
     )
 
 
-def _cycles(plan: Plan, groups: dict[int, list[int]], key: int) -> list[Cycle]:
+def _cycles(plan: Plan, groups: dict[int, list[int]], key: int) -> list[ReadingDay]:
     """Return the readings of all groups of accounts, in order of time."""
     found = []
     for month in range(plan.months):
@@ -94,18 +94,18 @@ def _cycles(plan: Plan, groups: dict[int, list[int]], key: int) -> list[Cycle]:
             end = first + timedelta(days=day - 1) if day else plan.first_of(month + 1) - timedelta(days=1)
             if month < plan.months - 1:
                 at = datetime.combine(end, time(23, 55))
-                of_month.append(Cycle(month, day, start, end, at, READINGS, 0))
+                of_month.append(ReadingDay(month, day, start, end, at, READINGS, 0))
                 continue
             for part in range(1, READINGS + 1):
                 on = min(start + timedelta(days=4 * part), end)
-                of_month.append(Cycle(month, day, start, end, datetime.combine(on, time(0, 31)), part, 0))
+                of_month.append(ReadingDay(month, day, start, end, datetime.combine(on, time(0, 31)), part, 0))
         for cycle in sorted(of_month, key=lambda each: (each.at, each.day, each.part)):
-            found.append(Cycle(**{**vars(cycle), "key": key}))
+            found.append(ReadingDay(**{**vars(cycle), "key": key}))
             key += len(groups[cycle.day])
     return found
 
 
-def _last_readings(cycles: list[Cycle]) -> list[Cycle]:
+def _last_readings(cycles: list[ReadingDay]) -> list[ReadingDay]:
     return [cycle for cycle in cycles if cycle.part == READINGS]
 
 
@@ -128,10 +128,10 @@ _SNAPSHOT = (
 
 
 def _snapshots(
-    plan: Plan, cycles: list[Cycle], groups: dict[int, list[int]], accounts: int
+    plan: Plan, cycles: list[ReadingDay], groups: dict[int, list[int]], accounts: int
 ) -> Iterator[tuple[Any, ...]]:
     for cycle in cycles:
-        start, end, at = f"{cycle.start_on}", f"{cycle.end_on}", text_of(cycle.at)
+        start, end, at = f"{cycle.start_on}", f"{cycle.end_on}", stored_time(cycle.at)
         batch = _batch(plan, cycle.at, 0)
         for key, n in enumerate(groups[cycle.day], cycle.key):
             so_far, quota, pooled = used(n, cycle.month) * cycle.part // READINGS, package(n)[1], _is_pooled(n)
@@ -176,7 +176,7 @@ class _Figures:
     """The figures of all billing periods, in the order of their ends."""
 
     plan: Plan
-    cycles: list[Cycle]
+    cycles: list[ReadingDay]
     groups: dict[int, list[int]]
     accounts: int
     newest: int = 0
@@ -211,7 +211,7 @@ class _Figures:
             values, ends_at = self._values(figure), datetime.combine(figure.cycle.end_on + timedelta(days=1), time())
             for n in range(1, count + 1):
                 began, ended = (batch - BATCHES * 4, batch) if n < count else (batch, None)
-                at = text_of(ends_at + timedelta(hours=9 * n))
+                at = stored_time(ends_at + timedelta(hours=9 * n))
                 cause = "period_over" if n == 1 else "statistics"
                 yield (key, self.accounts + figure.account, *values, n, began, ended, at, cause)
 
@@ -248,7 +248,7 @@ class _Figures:
             sent * 100 if pooled else None,
             "EUR" if pooled else "",
             _package_of(n),
-            text_of(cycle.at),
+            stored_time(cycle.at),
         )
 
 
