@@ -21,7 +21,7 @@ from portal.demo.seed.customers import store_customers
 from portal.demo.seed.operations import store_operations
 from portal.demo.seed.plan import Plan
 from portal.demo.seed.rows import Rows
-from portal.demo.seed.usage import store_usage
+from portal.demo.seed.usage import store_figures
 
 
 class NotEmpty(Exception):
@@ -39,7 +39,7 @@ def seed(*, accounts: int, months: int, last: date, say: Callable[[str], object]
     begun = monotonic()
     with transaction.atomic(), Rows(say) as rows:
         store_customers(rows, plan)
-        store_usage(rows, plan)
+        store_figures(rows, plan)
         store_operations(rows, plan)
     if not connection.in_atomic_block:
         with connection.cursor() as cursor:

@@ -58,7 +58,7 @@ class Figure(NamedTuple):
     reading: int
 
 
-def store_usage(rows: Rows, plan: Plan) -> None:
+def store_figures(rows: Rows, plan: Plan) -> None:
     accounts = Account.objects.order_by("pk").values_list("pk", flat=True)[0] - 1
     groups: dict[int, list[int]] = {}
     for n in range(1, plan.accounts + 1):
