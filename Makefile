@@ -1,7 +1,7 @@
 # Use `make run` on a new machine, and `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-long test-dates proof months bench limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
+.PHONY: help install run test test-fast test-long test-dates proof months bench bench-large limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,8 +45,11 @@ SEEDS_OF_MONTHS ?= 2
 months: $(STAMP) ## compare 24 simulated months of figures with the sandbox's truth, on both databases: SEEDS_OF_MONTHS=2 SEED=1
 	@MONTHS_SEEDS=$(SEEDS_OF_MONTHS) exec $(PY) -m tests.run proof -s tests/figures
 
-bench: $(STAMP) ## measure pages and roll-ups with 100,000 accounts and 24 months; needs PostgreSQL: ONLY=customers
+bench: $(STAMP) ## measure with 100,000 accounts and 24 months, kept in .bench; needs PostgreSQL: ONLY=exports,home
 	@exec $(PY) -m tests.bench measure --only "$(ONLY)"
+
+bench-large: $(STAMP) ## the same with a million accounts and two months; takes an hour or more
+	@exec $(PY) -m tests.bench measure --accounts 1000000 --months 2 --only "$(ONLY)"
 
 limits: $(STAMP) ## test the rate limit with eight processes for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes

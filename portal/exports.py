@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 import shutil
 import tempfile
@@ -23,11 +22,15 @@ from portal.filters import ListFilters
 _ROWS_PER_PIECE = 500
 Response = TypeVar("Response", bound=HttpResponseBase)
 # What a spreadsheet takes for a formula, at the start of a cell, after any blanks, including full-width signs. A cell
-# that starts with a tab or a line end is treated the same.
-_FORMULA = re.compile(r"^[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
+# that starts with a tab or a line end is treated the same. Parts of character sets, which portal.csv_cells shares.
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
+SIGNS_WITHIN = "=+@\uff1d\uff0b\uff0d\uff20%-"
+SIGNS = f"|{SIGNS_WITHIN}"
+_FORMULA = re.compile(f"^[{BLANKS}]*[{SIGNS}]|^[\t\r\n]")
 # The same within a cell, after a line end or what separates cells where a computer's settings or an import dialog say
 # so. Quotes do not help there: they end with the first of these cells.
-_FORMULA_WITHIN = re.compile(r"(?<=[;\t|\r\n])(?=[\s\u00a0\u200b\ufeff\"]*[=+\-@\uff1d\uff0b\uff0d\uff20%])")
+SEPARATORS = ";\t|\r\n"
+_FORMULA_WITHIN = re.compile(f'(?<=[{SEPARATORS}])(?=["{BLANKS}]*[{SIGNS_WITHIN}])')
 _BOM = "\ufeff"  # without it Excel does not read the file as UTF-8
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -67,12 +70,36 @@ def cell(value: Any) -> str | int | float | Decimal:
     return f"'{text}" if _FORMULA.search(text) else text
 
 
+def csv_cell(value: Any) -> str:
+    """Return one value as it stands in the file."""
+    written = cell(value)
+    return '"{}"'.format(written.replace('"', '""')) if isinstance(written, str) else str(written)
+
+
+class _Returned:
+    """A file for `csv.writer` that gives each written line back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Return one line per row, as text."""
+    writer: Any = csv.writer(_Returned(), quoting=csv.QUOTE_NONNUMERIC)
+    return (writer.writerow([cell(value) for value in row]) for row in rows)
+
+
 def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Send `rows` as an attachment while they are read; pass a lazy iterable (`queryset.iterator()`).
 
     The rows are read after the view has returned, so they must not depend on the user's time zone or language.
     """
-    return stored_file_response(filename, (text.encode() for text in _pieces(header, rows)))
+    return csv_lines_response(filename, header, csv_lines(rows))
+
+
+def csv_lines_response(filename: str, header: Sequence[str], lines: Iterable[str]) -> StreamingHttpResponse:
+    """Send lines that are ready, of `csv_lines` or from the database (portal.csv_cells), while they are read."""
+    return stored_file_response(filename, csv_pieces(header, lines))
 
 
 def xlsx_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> FileResponse:
@@ -97,9 +124,9 @@ def _as_download(response: Response, filename: str) -> Response:
     return response
 
 
-def write_csv(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    for text in _pieces(header, rows):
-        file.write(text.encode())
+def write_csv(file: ByteSink, header: Sequence[str], lines: Iterable[str]) -> None:
+    for piece in csv_pieces(header, lines):
+        file.write(piece)
 
 
 def write_xlsx(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -121,7 +148,9 @@ def write_xlsx(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[An
 def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: dict[type, Any]) -> None:
     if value is None or value == "":
         return
-    if isinstance(value, bool):
+    if isinstance(value, str):  # most cells are
+        sheet.write_string(row, column, value.replace("\x00", ""))
+    elif isinstance(value, bool):
         sheet.write_string(row, column, str(cell(value)))
     elif isinstance(value, int | Decimal) and _has_few_digits(value):
         sheet.write_number(row, column, value)
@@ -134,6 +163,8 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: dict[typ
 
 
 def _has_few_digits(value: int | Decimal) -> bool:
+    if isinstance(value, int) and -(10**_EXACT_DIGITS) < value < 10**_EXACT_DIGITS:
+        return True
     return len(Decimal(value).normalize().as_tuple().digits) <= _EXACT_DIGITS
 
 
@@ -143,13 +174,8 @@ def refused_export(filters: ListFilters) -> HttpResponse:
     return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
 
 
-def _pieces(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    waiting = iter(chain([header], rows))
-    start = _BOM
+def csv_pieces(header: Sequence[str], lines: Iterable[str]) -> Iterator[bytes]:
+    """Yield the file, some hundred lines at once."""
+    waiting = chain([_BOM], csv_lines([header]), lines)
     while batch := list(islice(waiting, _ROWS_PER_PIECE)):
-        buffer = io.StringIO()
-        buffer.write(start)
-        writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerows([cell(value) for value in row] for row in batch)
-        start = ""
-        yield buffer.getvalue()
+        yield "".join(batch).encode()

@@ -202,8 +202,12 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
 
 def report_lines(filters: UsageFilters) -> Iterator[ReportRow]:
     """Return an iterator over all rows of the report, for an export."""
-    rows = _ordered(report_periods(filters), filters)
-    return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
+    return map(ReportRow._make, ordered_periods(filters).values_list(*_FIELDS).iterator(chunk_size=2000))
+
+
+def ordered_periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
+    """Return the figures of the report's rows, in its order."""
+    return _ordered(report_periods(filters), filters)
 
 
 def report_periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:

@@ -19,6 +19,7 @@ from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
 from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
+from portal.consistent_reads import streamed_read
 from portal.filters import Filter, ListFilters, one_of
 from portal.providers import CAPABILITIES
 
@@ -228,19 +229,20 @@ def set_list(number: str) -> Any:
 
 def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
     """Yield the plan and its results, row by row."""
-    items = change_set.items.select_related("account__customer", "account__connection", "operation")
-    for item in items.iterator(chunk_size=1000):
-        operation = item.operation
-        yield [
-            item.account.customer.company_name,
-            item.account.provider_id,
-            item.account.connection.name,
-            item.was,
-            item.becomes,
-            " ".join(item.warnings),
-            str(item.get_state_display()),
-            item.note,
-            operation.code if operation else "",
-            str(operation.get_state_display()) if operation else "",
-            operation.summary if operation else "",
-        ]
+    with streamed_read():
+        items = change_set.items.select_related("account__customer", "account__connection", "operation")
+        for item in items.iterator(chunk_size=1000):
+            operation = item.operation
+            yield [
+                item.account.customer.company_name,
+                item.account.provider_id,
+                item.account.connection.name,
+                item.was,
+                item.becomes,
+                " ".join(item.warnings),
+                str(item.get_state_display()),
+                item.note,
+                operation.code if operation else "",
+                str(operation.get_state_display()) if operation else "",
+                operation.summary if operation else "",
+            ]

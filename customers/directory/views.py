@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import trigger_client_event
 
 from customers.directory.commands import add_note, archive_customer, edit_customer, restore_customer
-from customers.directory.export import HEADER, customer_export_rows
+from customers.directory.export import HEADER, customer_export_lines
 from customers.directory.filter_choices import filter_choices
 from customers.directory.filters import SIZES, CustomerFilters
 from customers.directory.forms import CustomerForm, NoteForm
@@ -29,7 +29,7 @@ from portal.access.permissions import Permission
 from portal.audit.queries import last_change
 from portal.consistent_reads import consistent_read
 from portal.edits import EditConflict, status_of
-from portal.exports import csv_response, refused_export
+from portal.exports import csv_lines_response, refused_export
 from portal.htmx import command_of, go_to, is_fragment, person, render_page, rows_asked
 from portal.query_params import uuid_or_none
 from portal.refusals import Refusal
@@ -74,7 +74,7 @@ def customer_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
-    return csv_response(name, HEADER, customer_export_rows(filters))
+    return csv_lines_response(name, HEADER, customer_export_lines(filters))
 
 
 @require_GET

@@ -16,6 +16,7 @@ from customers.connections.queries import connection_choices, connection_filter
 from customers.models import Account, Customer, RemoteAccount, Scan
 from customers.observed.matching import possible_creates
 from customers.reconcile.drift import Drift, Field, drifting, drifts_of, looked_away
+from portal.consistent_reads import streamed_read
 from portal.email_addresses import spellings
 from portal.filters import Filter, ListFilters, one_of, search_filter
 from portal.formats import number_text
@@ -80,24 +81,25 @@ def _shown(filters: DriftFilters, *, today: date) -> QuerySet[Account]:
 
 def drift_export_rows(filters: DriftFilters, *, today: date) -> Iterator[list[Any]]:
     """Yield every difference that the board shows with these filters, one to a row, in its order."""
-    waiting = _shown(filters, today=today).iterator(chunk_size=AT_ONCE)
-    while accounts := list(islice(waiting, AT_ONCE)):
-        for each in drifts_of(accounts, today=today):
-            if each.ignored and filters.view != "ignored":
-                continue
-            account, ignored = each.account, each.ignored
-            yield [
-                account.customer.company_name,
-                account.customer.external_reference,
-                account.connection.name,
-                account.provider_id,
-                each.field.label,
-                value_text(each, each.wanted),
-                value_text(each, each.found),
-                each.read_at,
-                ignored and ignored.until_on,
-                ignored and ignored.reason,
-            ]
+    with streamed_read():
+        waiting = _shown(filters, today=today).iterator(chunk_size=AT_ONCE)
+        while accounts := list(islice(waiting, AT_ONCE)):
+            for each in drifts_of(accounts, today=today):
+                if each.ignored and filters.view != "ignored":
+                    continue
+                account, ignored = each.account, each.ignored
+                yield [
+                    account.customer.company_name,
+                    account.customer.external_reference,
+                    account.connection.name,
+                    account.provider_id,
+                    each.field.label,
+                    value_text(each, each.wanted),
+                    value_text(each, each.found),
+                    each.read_at,
+                    ignored and ignored.until_on,
+                    ignored and ignored.reason,
+                ]
 
 
 def value_text(drift: Drift, value: Any) -> str:

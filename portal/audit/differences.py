@@ -34,7 +34,14 @@ class Difference:
 
 def differences(event: AuditEvent) -> list[Difference]:
     """Return the changed values. An empty `before` or `after` text means no value (the page shows a dash)."""
-    before, after = _facts(event.before), _facts(event.after)
+    return changes(event.before, event.after)
+
+
+def changes(stored_before: Any, stored_after: Any) -> list[Difference]:
+    """Return the differences of two stored values."""
+    if not stored_before and not stored_after:
+        return []
+    before, after = _facts(stored_before), _facts(stored_after)
     names = [*before, *(name for name in after if name not in before)]
     return [
         Difference(_label(name), text_of(before.get(name), name), text_of(after.get(name), name))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
 from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
@@ -87,51 +86,6 @@ def events_page(filters: AuditFilters, number: str | None, *, size: int = 50) ->
 def people_choices() -> list[tuple[str, str]]:
     people = User.objects.order_by("name").values_list("public_id", "name")
     return [(PORTAL, _("The portal")), *((str(public_id), name) for public_id, name in people)]
-
-
-EXPORT_HEADER = [
-    "at (UTC)",
-    "actor",
-    "role",
-    "verb",
-    "event",
-    "object type",
-    "object",
-    "object ID",
-    "customer",
-    "customer ID",
-    "account ID",
-    "before",
-    "after",
-    "reason",
-    "IP address",
-    "request ID",
-    "event ID",
-]
-
-
-def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
-    for event in events(filters).iterator(chunk_size=1000):
-        changes = differences(event)
-        yield [
-            event.at,
-            event.actor_label,
-            event.actor_role,
-            event.verb,
-            title_of(event.verb),
-            event.object_type,
-            event.object_label,
-            event.object_id,
-            event.customer_label,
-            event.customer_id,
-            event.account_id,
-            "; ".join(f"{each.label}: {each.before}" for each in changes if each.before),
-            "; ".join(f"{each.label}: {each.after}" for each in changes if each.after),
-            event.reason,
-            event.ip,
-            event.request_id,
-            event.public_id,
-        ]
 
 
 def last_change(row: Model, names: Iterable[str]) -> AuditEvent | None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
-from portal.audit import queries
+from portal.audit import export, queries
 from portal.audit.verbs import verb_choices
-from portal.exports import csv_response, refused_export
+from portal.exports import csv_lines_response, refused_export
 from portal.htmx import render_page
 
 
@@ -28,4 +28,4 @@ def audit_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"audit-{timezone.now():%Y-%m-%d}.csv"
-    return csv_response(name, queries.EXPORT_HEADER, queries.audit_export_rows(filters))
+    return csv_lines_response(name, export.HEADER, export.audit_export_lines(filters))

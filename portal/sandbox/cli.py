@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dns-seconds", type=_natural, help="publish a domain's DNS records that long after it was added; 0 for never"
     )
     parser.add_argument(
+        "--accounts",
+        type=_natural,
+        help="add that many accounts, the ones of `manage.py seed`; only to a data file without any",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
@@ -74,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         latency_ms=options.latency_ms,
         rate=options.rate,
         dns_seconds=options.dns_seconds,
+        accounts=options.accounts,
         faults=tuple(options.fault),
     )
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from portal.sandbox import faults
 from portal.sandbox.ahasend import store as ahasend_store
+from portal.sandbox.many import add_accounts
 from portal.sandbox.sendgrid.catalogue import DEMO
 from portal.sandbox.store import Store
 
@@ -31,6 +32,7 @@ class Start:
     latency_ms: int | None = None
     rate: int | None = None
     dns_seconds: int | None = None
+    accounts: int | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -68,6 +70,8 @@ def begin(store: Store, start: Start) -> Credentials:
         for text in start.faults:
             faults.arm_text(store, text)
         parent, parent_key = ahasend_store.default_parent(store, start.ahasend_account, start.ahasend_key)
+        if start.accounts:
+            add_accounts(store, start.accounts, parent=parent)
         login = db.execute("SELECT username, password FROM organisation WHERE id = 'reseller-global'").fetchone()
     return Credentials(key, eu_key, login["username"], login["password"], admin_key, parent_key, parent)
 

@@ -1,6 +1,4 @@
-"""Measure pages and the upkeep of roll-ups on a seeded PostgreSQL database: `make bench`.
-
-    python -m tests.bench measure [--accounts 100000] [--months 24] [--database-url postgres://... (already seeded)]
+"""Usage reports, and the upkeep of roll-ups, on a seeded PostgreSQL database.
 
 Each page is requested once to warm up and then five times; the median counts. What counts is the time on the processor
 of this process and of the database's together: the answer of an idle machine, whatever else runs. A machine's speed
@@ -24,9 +22,9 @@ from django.test import Client
 from billing.models import Ledger, UsagePeriod
 from billing.usage.snapshots import AccountReading, store_readings
 from customers.models import Connection
+from portal.demo.seed.plan import BATCHES
 from portal.providers import Usage, UsageSource
-from tests.bench.portal_pages import measure_portal
-from tests.bench.seed import BATCHES
+from tests.bench.results import Row
 from tests.bench.timing import Timing, database_seconds, get, measured
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
@@ -68,8 +66,8 @@ def pages(last: date) -> Iterator[tuple[str, str, str]]:
     yield "as of", "changes, one day", f"/usage/changes/{now}&since={batch - BATCHES}&until={batch}"
 
 
-def measure_pages(last: date) -> list[str]:
-    """Print the times of each page; return those above their limit."""
+def measure_pages(last: date, only: str = "") -> Iterator[Row]:
+    """Yield the time of each page beside that of one indexed query of 50 rows."""
 
     client = sign_in(Client(SERVER_NAME="localhost"), UserFactory(role="admin"))
     old = (last - timedelta(days=200)).replace(day=1)
@@ -77,21 +75,19 @@ def measure_pages(last: date) -> list[str]:
     def floor() -> None:
         list(UsagePeriod.objects.filter(month=old, account__gt=0).order_by("month", "account")[:50])
 
-    slow = []
     for group, name, address in pages(last):
+        if only not in f"usage {group}, {name}":
+            continue
         page, least = Timing(), Timing()
         for n in range(ROUNDS + 1):
             if n == 1:  # the first one warmed up
                 page, least = Timing(), Timing()
             measured(floor, least)
             measured(partial(get, client, address), page)
-        mark = "" if page.work <= LIMITS[group] else f"  ABOVE {LIMITS[group]} ms"
-        print(
-            f"{group:7} {name:22} {page}  {page.work / least.work:5.1f} x floor ({least.work:.1f} ms){mark}", flush=True
-        )
-        if mark:
-            slow.append(name)
-    return slow
+        yield Row(
+            f"usage {group}, at most {LIMITS[group]} ms", name, page.work, "ms", least.work, None, LIMITS[group],
+            "lower", page.spread, page.queries,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -111,8 +107,8 @@ def timed(module: str, name: str, spent: dict[str, float]) -> Iterator[None]:
         yield
 
 
-def measure_upkeep(last: date) -> float:
-    """Write a night's readings of changed accounts, print and return the share of it that roll-ups take."""
+def measure_upkeep(last: date) -> Iterator[Row]:
+    """Write a night's readings of changed accounts, and yield the share of it that roll-ups take."""
 
     periods = UsagePeriod.objects.filter(status="open", month=last, account__connection__kind="sendgrid")
     rows = list(periods.select_related("account", "current").order_by("account__public_id")[:CHANGED])
@@ -141,24 +137,8 @@ def measure_upkeep(last: date) -> float:
                 store_readings(readings[start : start + TOGETHER], run=None)
         total = process_time() + database_seconds() - begun
         transaction.set_rollback(True)
-    share = spent["refresh"] / total
-    print(
-        f"upkeep: {len(readings):,} changed accounts in {total:.1f} s, {total / len(readings) * 1000:.2f} ms each;"
-        f" roll-ups {spent['refresh']:.2f} s = {share:.1%}, batch numbers {spent['next_batch'] / total:.1%}",
-        flush=True,
+    share, each = spent["refresh"] / total, total / len(readings) * 1000
+    yield Row("upkeep of roll-ups", "share of writing readings", share, "", None, None, UPKEEP_LIMIT, "lower")
+    yield Row(
+        "upkeep of roll-ups", f"writing of each of {len(readings):,} readings", each, "ms", None, None, None, "lower"
     )
-    return share
-
-
-def measure(last: date, only: str = "") -> int:
-    """Measure everything in a transaction that is rolled back; return 1 if anything is above its limit. `only`: a part
-    of the names of the portal's pages, which are then measured alone."""
-    with transaction.atomic():
-        slow, share = measure_portal(only), 0.0
-        if not only:
-            slow += measure_pages(last)
-            share = measure_upkeep(last)
-        transaction.set_rollback(True)
-    if slow or share > UPKEEP_LIMIT:
-        print(f"too slow: {', '.join(slow) or 'no page'}; roll-ups {share:.1%} of at most {UPKEEP_LIMIT:.0%}")
-    return int(bool(slow) or share > UPKEEP_LIMIT)

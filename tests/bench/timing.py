@@ -26,11 +26,10 @@ class Timing:
     def work(self) -> float:
         return median(a + b for a, b in zip(self.python, self.database, strict=True))
 
-    def __str__(self) -> str:
-        return (
-            f"{self.work:7.1f} ms (Python {median(self.python):6.1f}, database {median(self.database):6.1f}"
-            f" in {self.queries:2} queries; on the clock {min(self.clock):6.1f} or more)"
-        )
+    @property
+    def spread(self) -> tuple[float, float]:
+        both = [a + b for a, b in zip(self.python, self.database, strict=True)]
+        return min(both), max(both)
 
 
 def database_seconds() -> float:

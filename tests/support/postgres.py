@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: Debian's programs, a fresh cluster in a temporary folder.
+"""A PostgreSQL server of our own: Debian's programs, a fresh cluster in a temporary folder, or a kept one.
 
 The run that asks for PostgreSQL (TEST_DATABASE=postgres) starts it before Django's settings are read and
 hands the address to every worker in DATABASE_URL. Tests that stop and start a server use `Postgres` directly.
@@ -48,16 +48,23 @@ def free_port() -> int:
 
 
 class Postgres:
-    """One server on a free port. `start` and `stop` may be called again and again; `remove` is the end."""
+    """One server on a free port. `start` and `stop` may be called again and again; `remove` is the end.
 
-    def __init__(self, *, durable: bool = False) -> None:
-        folder = programs()
-        if folder is None:
+    `folder`: where the cluster is, or is made; its databases are still there the next time.
+    """
+
+    def __init__(self, *, durable: bool = False, folder: Path | None = None) -> None:
+        found = programs()
+        if found is None:
             raise Unavailable(MISSING)
-        self._programs, self._prefix, self._durable = folder, _as_owner(), durable
-        self.folder = Path(tempfile.mkdtemp(prefix="pk-pg-"))  # short: a socket's path has 107 bytes
+        self._programs, self._prefix, self._durable = found, _as_owner(), durable
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="pk-pg-"))
+        self._sockets = "" if folder else str(self.folder)  # a socket's path has at most 107 bytes
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        if (self.folder / "data" / "PG_VERSION").exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         self._run("initdb", "-D", "data", "-U", "portal", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
@@ -76,7 +83,7 @@ class Postgres:
 
     def start(self) -> None:
         fast = [] if self._durable else ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
-        settings = [*fast, "max_connections=200", f"unix_socket_directories={self.folder}"]
+        settings = [*fast, "max_connections=200", f"unix_socket_directories={self._sockets}"]
         options = [part for setting in settings for part in ("-c", setting)]
         where = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self.folder / "log").open("ab") as log:

@@ -28,10 +28,11 @@ def open_account(
     at: float,
     test: bool = False,
     anchor_day: int | None = None,
+    account_id: str = "",
 ) -> sqlite3.Row:
     """Add an account; never deduplicated, even with the same email."""
     rng = store.rng("account")
-    account_id = f"sg{rng.getrandbits(128):032x}"
+    account_id = account_id or f"sg{rng.getrandbits(128):032x}"
     user_id = rng.randrange(1_000_000, 10_000_000)
     email = profile.get("email")
     lag = store.switches["list_lag_seconds"], store.switches["create_lag_seconds"]

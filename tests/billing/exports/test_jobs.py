@@ -81,7 +81,7 @@ def test_a_failed_export_is_tried_again_and_then_fails(
     finance: Client, monkeypatch: pytest.MonkeyPatch, time_machine: Any
 ) -> None:
     read_over(a_customer_account(), 500)
-    monkeypatch.setattr(exports, "export_rows", lambda _: iter([["too"], ["many"], ["rows"]]))
+    monkeypatch.setattr(exports, "export_lines", lambda _: iter(["too", "many", "rows"]))
     kept = export(finance, month="2026-10")
     assert (kept.state, kept.tries) == ("preparing", 1)
     for minutes in (2, 4, 6):

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun
 from billing.usage.queries import with_last_run
+from customers.models import Connection
 from tests.billing.reports.test_views import an_account
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.people import sign_in
