@@ -33,6 +33,7 @@ from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer
 from portal.commands import Command
 from portal.providers import ProviderError, UsageSource
+from tests.bench.results import Row, table
 from tests.bench.timing import database_seconds
 from tests.support.redis import Redis
 from tests.support.sandbox import KEY, SandboxProcess
@@ -44,27 +45,6 @@ NO_QUOTA = 1_000_000
 QUOTA = 600
 CLICK_EVERY_SECONDS = 3.0
 OFFERINGS = [{"name": "postkeeper.ei.pro-300k.v1", "type": "package"}]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the result. `higher`: a higher value is the better one."""
-
-    name: str
-    value: float
-    floor: float
-    ratio: float
-    must: float
-    higher: bool
-
-    @property
-    def is_met(self) -> bool:
-        return self.ratio >= self.must if self.higher else self.ratio <= self.must
-
-    def __str__(self) -> str:
-        sign = ">=" if self.higher else "<="
-        mark = "" if self.is_met else "  NOT MET"
-        return f"{self.name:46} {self.value:9.2f} {self.floor:9.2f} {self.ratio:7.3f}  {sign} {self.must}{mark}"
 
 
 @dataclass(slots=True)
@@ -116,10 +96,11 @@ def _rates(sandbox: SandboxProcess, connection: Connection, accounts: int) -> It
 
 
 def _row(name: str, value: float, floor: float, must: float, *, higher: bool = False, value_alone: bool = False) -> Row:
-    """Print and return a line. `value_alone`: the value itself is what must be reached, the floor only tells of the
+    """Print and return a row. `value_alone`: the value itself is what must be reached, the floor only tells of the
     machine."""
-    row = Row(name, value, floor, value if value_alone else value / floor, must, higher)
-    print(row, flush=True)
+    ratio = None if value_alone else value / floor
+    row = Row("sync", name, value, "", floor, ratio, must, "higher" if higher else "lower")
+    print(table([row]).splitlines()[-1], flush=True)
     return row
 
 
