@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 
@@ -138,6 +139,16 @@ def storable_path(get_response: GetResponse) -> GetResponse:
         return get_response(request)
 
     return middleware
+
+
+class Compression(GZipMiddleware):
+    """Compress pages, which are long and repeat themselves. Files are left alone: an Excel file is compressed already,
+    and of a CSV file the first rows should arrive at once."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if response.get("Content-Type", "").startswith("text/html"):
+            return super().process_response(request, response)
+        return response
 
 
 def persons_zone(get_response: GetResponse) -> GetResponse:

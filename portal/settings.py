@@ -133,6 +133,7 @@ MIDDLEWARE = [
     "portal.health.liveness",
     "portal.middleware.loopback_only",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "portal.middleware.Compression",
     "portal.middleware.storable_path",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,20 @@ def test_strict_headers_are_on_every_answer(client: Client, path: str) -> None:
     assert "camera=()" in answer["Permissions-Policy"]
     assert "no-store" in answer["Cache-Control"]
     assert "HX-Request" in answer["Vary"]
+
+
+@pytest.mark.django_db
+def test_pages_are_compressed_and_files_are_not(client: Client) -> None:
+    sign_in(client, UserFactory(role="admin"))
+    asked = {"Accept-Encoding": "gzip"}
+    page, plain = client.get("/customers/", headers=asked), client.get("/customers/")
+    assert (page["Content-Encoding"], plain.get("Content-Encoding")) == ("gzip", None)
+    assert "Accept-Encoding" in page["Vary"]
+    assert b"</html>" in gzip.decompress(page.content)
+    assert len(page.content) < len(plain.content) / 2
+    export = client.get("/customers/export/", headers=asked)
+    assert export.status_code == 200
+    assert "Content-Encoding" not in export
 
 
 @pytest.mark.django_db
