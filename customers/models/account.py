@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Greatest, Least
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
@@ -221,6 +222,9 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer} at {self.connection}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("customers:account", args=[self.public_id])
 
     @property
     def ref(self) -> providers.AccountRef:

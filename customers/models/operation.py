@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -16,6 +16,9 @@ from customers.models.connection import Connection
 from customers.models.operation_states import BUSY, FINAL, OPEN, OperationKind, OperationState
 from portal.leases import Fenced, FencedQuerySet
 from portal.texts import StoredTextField
+
+_KIND_LABELS: dict[str, Any] = dict(OperationKind.choices)
+_STATE_LABELS: dict[str, Any] = dict(OperationState.choices)
 
 
 class OperationQuerySet(FencedQuerySet["Operation"]):
@@ -124,6 +127,13 @@ class Operation(Fenced):
 
     def get_absolute_url(self) -> str:
         return reverse("customers:operation", args=[self.public_id])
+
+    # Django's own make a dictionary of all choices at each call, and a list has hundreds of these.
+    def get_kind_display(self) -> str:
+        return str(_KIND_LABELS.get(self.kind, self.kind))
+
+    def get_state_display(self) -> str:
+        return str(_STATE_LABELS.get(self.state, self.state))
 
     @property
     def code(self) -> str:

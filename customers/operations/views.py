@@ -43,7 +43,7 @@ def _moving(request: HttpRequest) -> HttpResponse:
     wanted, part = rows_asked(request)
     rows = queries.operation_rows(wanted)
     context = {"rows": rows, "moving": queries.moving_operations(rows), "part": part}
-    return render(request, "customers/_operation_rows.html", context)
+    return render(request, "customers/_moving_operations.html", context)
 
 
 @require_GET
