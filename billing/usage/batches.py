@@ -16,7 +16,7 @@ from billing.usage.pool_snapshots import PoolReading, store_pool_reading
 from billing.usage.snapshots import AccountReading, lock_accounts, store_readings
 from customers.models import Account
 from customers.models.account import AccountState
-from customers.observed import accounts as observed_accounts
+from customers.observed import usage_readings
 from portal.providers import Provider, Unauthorized, Usage
 
 log = structlog.get_logger(__name__)
@@ -174,7 +174,7 @@ def _mark(answer: BatchAnswer, *, now: datetime, gap: timedelta) -> SyncItem:
         item.not_before = now + gap
         return item
     item.state = SyncItem.State.FAILED
-    observed_accounts.mark_usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
+    usage_readings.mark_usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
     return item
 
 

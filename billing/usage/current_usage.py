@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from billing.models import Status, UsagePeriod
-from customers.observed import accounts as observed_accounts
+from customers.observed import usage_readings
 
 UNTOLD = (Status.DISPUTED, Status.MISSING)
 
@@ -26,7 +26,7 @@ def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
         else:
             tell_account(period, at=period.read_at, now=now)
     for at, account_ids in disputed.items():
-        observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=at, now=now)
+        usage_readings.mark_usage_missing(account_ids=account_ids, asked_at=at, now=now)
 
 
 def tell_readings(periods: Sequence[UsagePeriod]) -> None:
@@ -34,7 +34,7 @@ def tell_readings(periods: Sequence[UsagePeriod]) -> None:
     locked, and as it was read since."""
     told = [each for each in periods if each.status not in UNTOLD]
     usages = [_usage_of(each, at=each.read_at) for each in told if each.read_at]
-    observed_accounts.record_usages(usages, locked={each.account_id: each.account for each in told})
+    usage_readings.record_usages(usages, locked={each.account_id: each.account for each in told})
     for each in periods:
         if each.status in UNTOLD and each.read_at:
             tell_account(each, at=each.read_at, now=each.read_at)
@@ -43,13 +43,13 @@ def tell_readings(periods: Sequence[UsagePeriod]) -> None:
 def tell_account(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
     """Tell the account its usage as read at a time. A disputed or missing figure is not told: the page says so."""
     if period.status in UNTOLD:
-        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
+        usage_readings.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
         return
-    observed_accounts.record_usages([_usage_of(period, at=at)])
+    usage_readings.record_usages([_usage_of(period, at=at)])
 
 
-def _usage_of(period: UsagePeriod, *, at: datetime) -> observed_accounts.CurrentUsage:
-    return observed_accounts.CurrentUsage(
+def _usage_of(period: UsagePeriod, *, at: datetime) -> usage_readings.CurrentUsage:
+    return usage_readings.CurrentUsage(
         account_id=period.account_id,
         used=period.used or 0,
         allowed=period.allowed,

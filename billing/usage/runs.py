@@ -17,7 +17,7 @@ from billing.usage.snapshots import lock_accounts
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
-from customers.observed import accounts as observed_accounts
+from customers.observed import usage_readings
 from portal.access.models import User
 from portal.commands import Command
 from portal.providers import UsageSource
@@ -301,7 +301,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         run.renew(now=now)
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
         lock_accounts(account_ids)
-        observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
+        usage_readings.mark_usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
         settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=SyncItem.State.PENDING)
         settled.update(state=state, cause=cause, not_before=None)
         left = bool(account_ids)

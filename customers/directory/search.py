@@ -47,8 +47,8 @@ class Matching:
 
     @property
     def counted(self) -> QuerySet[Any]:
-        """What is counted for a view without filters: as many rows as `accounts` has, found without a detour where
-        there is one. An archived customer and a merged duplicate have no open operation."""
+        """Return rows to count for a view without filters: as many as `accounts` has, found without a detour where
+        that has one. An archived customer and a merged duplicate have no open operation."""
         if self.filters.view == "attention":
             return Operation.objects.order_by().filter(NEEDS_A_PERSON).values("account").distinct()
         return self.accounts

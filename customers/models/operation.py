@@ -129,10 +129,10 @@ class Operation(Fenced):
         return reverse("customers:operation", args=[self.public_id])
 
     # Django's own make a dictionary of all choices at each call, and a list has hundreds of these.
-    def get_kind_display(self) -> str:
+    def get_kind_display(self) -> str:  # type: ignore[no-redef]  # Django's, which this replaces
         return str(_KIND_LABELS.get(self.kind, self.kind))
 
-    def get_state_display(self) -> str:
+    def get_state_display(self) -> str:  # type: ignore[no-redef]  # the same
         return str(_STATE_LABELS.get(self.state, self.state))
 
     @property

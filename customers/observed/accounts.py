@@ -15,9 +15,9 @@ No reading takes an account out of "deleted", or into it: the first is a decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +42,6 @@ from portal.providers import (
     ProviderOffering,
     StateReading,
 )
-from portal.row_updates import update_rows
 
 Value_ = TypeVar("Value_")
 USERNAME_MAX = Account._meta.get_field("v2_username").max_length or 0
@@ -238,57 +237,6 @@ def record_all_gone(*, account_id: int, now: datetime) -> None:
     """Record that the account's keys and domains were deleted with it."""
     for parts in (_KEYS, _DOMAINS):
         parts.model._default_manager.filter(account=account_id, gone_at=None).update(gone_at=now)
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentUsage:
-    """Usage of an account in its current billing period, as billing read it at a time. Counts are emails; dates are
-    inclusive."""
-
-    account_id: int
-    used: int | None
-    allowed: int | None
-    overage: int | None
-    start_on: date | None
-    end_on: date | None
-    at: datetime
-
-
-def record_usages(told: Collection[CurrentUsage], *, locked: Mapping[int, Account] | None = None) -> None:
-    """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored. `locked`: the
-    accounts, where the caller's transaction has locked and then read them."""
-    changed = []
-    with transaction.atomic():
-        if locked is None:
-            rows = Account.objects.select_for_update(no_key=True).filter(pk__in=[each.account_id for each in told])
-            locked = {row.pk: row for row in rows.only("usage_read_at", "usage_due_at").order_by("pk")}
-        for each in told:
-            row = locked.get(each.account_id)
-            if row is None:
-                continue
-            if row.usage_read_at is not None and row.usage_read_at > each.at:
-                continue
-            row.usage_used, row.usage_allowed, row.usage_overage = each.used, each.allowed, each.overage
-            row.usage_start_on, row.usage_end_on, row.usage_read_at = each.start_on, each.end_on, each.at
-            row.usage_missing_since = None
-            if row.usage_due_at is not None and row.usage_due_at <= each.at:
-                row.usage_due_at = None
-            changed.append(row)
-        update_rows(changed, _USAGE)
-
-
-_USAGE = (
-    "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
-    "usage_missing_since", "usage_due_at",
-)  # fmt: skip
-
-
-def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
-    """Record that a due reading failed. The last figures stay; the time since when they are missing is stored. Where
-    another reading was requested after `asked_at` and succeeded, nothing is missing."""
-    older = _not_newer("usage_read_at", asked_at)
-    missing = Account.objects.filter(older, pk__in=account_ids, usage_missing_since=None)
-    missing.update(usage_missing_since=now)
 
 
 def read_account(

@@ -11,10 +11,12 @@ A pooled report covers all accounts and is read only before a delete.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
 
 import structlog
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from customers.models import Account, Connection, Operation, UsageReading
@@ -31,6 +33,7 @@ from portal.providers import (
     Usage,
     UsageSource,
 )
+from portal.row_updates import update_rows
 from portal.texts import say
 
 log = structlog.get_logger(__name__)
@@ -186,6 +189,57 @@ def _may_read(account: Account) -> bool:
 def _may_pass(error: ProviderError) -> bool:
     """Return whether the same request may succeed later, as after a rate limit or with another key (401)."""
     return isinstance(error, RateLimited | Unauthorized) or not isinstance(error, Rejected | Unsupported)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentUsage:
+    """Usage of an account in its current billing period, as billing read it at a time. Counts are emails; dates are
+    inclusive."""
+
+    account_id: int
+    used: int | None
+    allowed: int | None
+    overage: int | None
+    start_on: date | None
+    end_on: date | None
+    at: datetime
+
+
+def record_usages(told: Collection[CurrentUsage], *, locked: Mapping[int, Account] | None = None) -> None:
+    """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored. `locked`: the
+    accounts, where the caller's transaction has locked and then read them."""
+    changed = []
+    with transaction.atomic():
+        if locked is None:
+            rows = Account.objects.select_for_update(no_key=True).filter(pk__in=[each.account_id for each in told])
+            locked = {row.pk: row for row in rows.only("usage_read_at", "usage_due_at").order_by("pk")}
+        for each in told:
+            row = locked.get(each.account_id)
+            if row is None:
+                continue
+            if row.usage_read_at is not None and row.usage_read_at > each.at:
+                continue
+            row.usage_used, row.usage_allowed, row.usage_overage = each.used, each.allowed, each.overage
+            row.usage_start_on, row.usage_end_on, row.usage_read_at = each.start_on, each.end_on, each.at
+            row.usage_missing_since = None
+            if row.usage_due_at is not None and row.usage_due_at <= each.at:
+                row.usage_due_at = None
+            changed.append(row)
+        update_rows(changed, _USAGE)
+
+
+_USAGE = (
+    "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
+    "usage_missing_since", "usage_due_at",
+)  # fmt: skip
+
+
+def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
+    """Record that a due reading failed. The last figures stay; the time since when they are missing is stored. Where
+    another reading was requested after `asked_at` and succeeded, nothing is missing."""
+    older = Q(usage_read_at=None) | Q(usage_read_at__lte=asked_at)
+    missing = Account.objects.filter(older, pk__in=account_ids, usage_missing_since=None)
+    missing.update(usage_missing_since=now)
 
 
 def mark_late_usage(*, now: datetime) -> int:

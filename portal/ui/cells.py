@@ -187,6 +187,14 @@ def use_bar(
     )
 
 
+@register.simple_tag
+def row_use(row: Any) -> SafeString:
+    """Render the usage of a list's row: `used`, `allowed`, `read_at`, `since`, `instead` and `unlimited`."""
+    return use_bar(
+        row.used, row.allowed, as_of=row.read_at, since=row.since, words=row.instead, unlimited=row.unlimited
+    )
+
+
 @lru_cache(maxsize=1024)
 def _as_of(moment: str, language: str) -> SafeString:
     return format_html(' title="{}"', _("As of %(at)s") % {"at": moment})

@@ -101,7 +101,12 @@ CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|execut
 
 
 # Long work that nothing waits for: not among what decides that something is due.
-NOT_URGENT = ("billing.remove_old_items", "billing.assess_figures", "billing.advance_exports")
+NOT_URGENT = (
+    "billing.remove_old_items",
+    "billing.assess_figures",
+    "billing.advance_exports",
+    "customers.mark_late_usage",
+)
 
 
 def test_the_clock_queue_calls_no_provider() -> None:

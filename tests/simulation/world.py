@@ -13,13 +13,11 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -247,18 +245,13 @@ def _behind() -> set[int]:
     return {pk for pk, account in rows if first.setdefault(account, pk) != pk}
 
 
-class NoAlarm:
-    """The watchdog of a call looks at the clock on the wall; here nothing waits there."""
+class NoWatchdog:
+    """The watchdog of exchanges looks at the clock on the wall; here nothing waits there."""
 
-    daemon = True
-
-    def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
-        self.seconds = seconds
-
-    def start(self) -> None:
+    def watch(self, exchange: object) -> None:
         """Time is passed by hand."""
 
-    cancel = start
+    leave = watch
 
 
 _world: list[World] = []
@@ -300,10 +293,10 @@ def at_home(
     outside = connections["default"]
     database = memory()
     wire = (http, "_new_adapter", lambda: Adapter(_world[0].wire))
-    alarm = (wire_of_ours, "threading", SimpleNamespace(Lock=threading.Lock, Timer=NoAlarm))
+    watchdog = (wire_of_ours, "_watchdog", NoWatchdog())
     with (
         time_machine.travel(BEGIN, tick=False) as clock,
-        replaced(wire, alarm, (portal_queue, "_send", _sent), *failpoints.parts(_at)),
+        replaced(wire, watchdog, (portal_queue, "_send", _sent), *failpoints.parts(_at)),
     ):
         connections["default"] = database
         try:

@@ -28,7 +28,7 @@ class NotEmpty(Exception):
     """The database already has connections, customers or operations. Nothing was stored."""
 
 
-def seed(*, accounts: int, months: int, last: date, say: Callable[[str], object] = print) -> None:
+def seed(*, accounts: int, months: int, last: date, tell: Callable[[str], object] = print) -> None:
     """Fill an empty database. `last`: the first day of the month whose billing periods are open.
 
     Raises `NotEmpty`.
@@ -37,7 +37,7 @@ def seed(*, accounts: int, months: int, last: date, say: Callable[[str], object]
         raise NotEmpty
     plan = Plan(accounts=accounts, months=months, last=last)
     begun = monotonic()
-    with transaction.atomic(), Rows(say) as rows:
+    with transaction.atomic(), Rows(tell) as rows:
         store_customers(rows, plan)
         store_figures(rows, plan)
         store_operations(rows, plan)
@@ -49,4 +49,4 @@ def seed(*, accounts: int, months: int, last: date, say: Callable[[str], object]
                 cursor.execute("RESET statement_timeout")
             else:
                 cursor.execute("ANALYZE")
-    say(f"Seeded in {monotonic() - begun:.0f} s.")
+    tell(f"Seeded in {monotonic() - begun:.0f} s.")

@@ -28,7 +28,7 @@ class Command(BaseCommand):
                 " its own, run migrate, and seed that one."
             )
         try:
-            seed(accounts=accounts, months=months, last=last.replace(day=1), say=self.stdout.write)
+            seed(accounts=accounts, months=months, last=last.replace(day=1), tell=self.stdout.write)
         except NotEmpty:
             raise CommandError(
                 "The database already has connections, customers or operations. Set DATABASE_URL to an empty database"

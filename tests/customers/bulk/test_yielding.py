@@ -64,7 +64,7 @@ def test_a_click_finds_the_place_it_left() -> None:
             assert click
 
 
-def test_its_operations_are_known_and_a_click_behind_them_is_enqueued(desk: Desk) -> None:
+def test_its_operations_are_known_and_a_click_is_enqueued(desk: Desk) -> None:
     bulk_run.run_bulk_change(submit(desk, plan(desk, accounts(desk, 25))).pk, seconds=60)
     assert Operation.objects.filter(is_bulk=True).count() == 25
     [account] = accounts(desk, 1)

@@ -68,7 +68,7 @@ def test_a_place_is_given_back_however_the_work_ends() -> None:
     with pytest.raises(ZeroDivisionError), worker_shares.worker_place(OPS, 7):
         raise ZeroDivisionError
     assert worker_shares.free_places_of(OPS, 7) == 1
-    assert dispatcher.connection_of_operation(first.pk) == first.connection_id
+    assert dispatcher.connection_of_operation(first.pk) == (first.connection_id, False)
     Operation.objects.update(state=OperationState.CANCELLED, finished_at=timezone.now())
     assert dispatcher.connection_of_operation(first.pk) is None
 

@@ -8,6 +8,7 @@ import pytest
 
 from customers.models import Account, AccountKey, SendingDomain
 from customers.observed import accounts as observed_accounts
+from customers.observed import usage_readings
 from portal.providers import AccountSettings, ApiKey, Details, Domain, ProviderOffering, ReportedState, StateReading
 from tests.support.factories import AccountFactory
 
@@ -66,8 +67,8 @@ def test_settings_and_offerings(account: Account, at: datetime) -> None:
 def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None:
     Account.objects.update(state="deleted")
     day = date(2026, 3, 1)
-    observed_accounts.record_usages([observed_accounts.CurrentUsage(account.pk, 7, 9, 0, day, day, at=at)])
-    observed_accounts.mark_usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
+    usage_readings.record_usages([usage_readings.CurrentUsage(account.pk, 7, 9, 0, day, day, at=at)])
+    usage_readings.mark_usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
     account.refresh_from_db()
     assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from customers.models import Account, AccountSpan, RemoteAccount
 from customers.observed import accounts as observed_accounts
-from customers.observed import spans
+from customers.observed import spans, usage_readings
 from customers.reconcile import link as account_link
 from portal.commands import Command
 from portal.providers import ProviderOffering, ReportedState, StateReading
@@ -131,8 +131,8 @@ class TestUsageBecomesDue:
     @pytest.mark.parametrize(("asked", "due"), [(-1, True), (0, False), (1, False)])
     def test_until_a_reading_that_was_requested_after_it(self, account: Account, asked: int, due: bool) -> None:
         Account.objects.update(usage_due_at=T)
-        observed_accounts.record_usages(
-            [observed_accounts.CurrentUsage(account.pk, 1, 2, 0, start_on=None, end_on=None, at=T + asked * HOUR)]
+        usage_readings.record_usages(
+            [usage_readings.CurrentUsage(account.pk, 1, 2, 0, start_on=None, end_on=None, at=T + asked * HOUR)]
         )
         assert (self.due(account) == T) is due
 
