@@ -87,3 +87,25 @@ def beat(task: str, every: float, *, queue: str = "") -> dict[str, Any]:
         "schedule": every,
         "options": {"expires": max(every, EXPIRES), **({"queue": queue} if queue else {})},
     }
+
+
+def schedule() -> dict[str, dict[str, Any]]:
+    """Return the schedule of Celery's beat."""
+    entries = {
+        "dispatch operations": beat("customers.dispatch", 5.0),
+        "scan the providers' account lists": beat("customers.nightly_walks", 600.0),
+        "run the integrity checks": beat("customers.nightly_check", 600.0),
+        "mark accounts whose usage was read long ago": beat("customers.mark_late_usage", 600.0),
+        "advance usage syncs": beat("billing.advance_runs", 30.0),
+        "assess usage figures": beat("billing.assess_figures", 60.0),
+        "write and compare usage exports": beat("billing.advance_exports", 60.0),
+        "seal audit events": beat("audit.seal", 10.0),
+        "remove old sync items": beat("billing.remove_old_items", 3600.0),
+        "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
+    }
+    # On every queue, so that any queue with a worker raises the alarm about the others, and mails it.
+    for name in NAMES:
+        every = ALARMS_EVERY if name == "clock" else ALARMS_ELSEWHERE_EVERY
+        for task in ("customers.check_workers", "notices.deliver"):
+            entries[f"{task} on {name}"] = beat(task, every, queue=name)
+    return entries

@@ -264,23 +264,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = queue_settings.DEFAULT
 CELERY_TASK_ROUTES = queue_settings.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
-CELERY_BEAT_SCHEDULE: dict[str, Any] = {
-    "dispatch operations": queue_settings.beat("customers.dispatch", 5.0),
-    "scan the providers' account lists": queue_settings.beat("customers.nightly_walks", 600.0),
-    "run the integrity checks": queue_settings.beat("customers.nightly_check", 600.0),
-    "mark accounts whose usage was read long ago": queue_settings.beat("customers.mark_late_usage", 600.0),
-    "advance usage syncs": queue_settings.beat("billing.advance_runs", 30.0),
-    "assess usage figures": queue_settings.beat("billing.assess_figures", 60.0),
-    "write and compare usage exports": queue_settings.beat("billing.advance_exports", 60.0),
-    "seal audit events": queue_settings.beat("audit.seal", 10.0),
-    "remove old sync items": queue_settings.beat("billing.remove_old_items", 3600.0),
-    "remove expired sessions": queue_settings.beat("access.remove_expired_sessions", 3600.0),
-}
-# On every queue, so that any queue with a worker raises the alarm about the others, and mails it.
-for _name in queue_settings.NAMES:
-    for _task in ("customers.check_workers", "notices.deliver"):
-        _every = queue_settings.ALARMS_EVERY if _name == "clock" else queue_settings.ALARMS_ELSEWHERE_EVERY
-        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queue_settings.beat(_task, _every, queue=_name)
+CELERY_BEAT_SCHEDULE: dict[str, Any] = queue_settings.schedule()
 
 # --- Users, passwords and sessions ---------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
