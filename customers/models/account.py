@@ -107,8 +107,7 @@ class Account(models.Model):
     keys_read_at = models.DateTimeField(null=True, blank=True)
     # The package's name as read (or, before the first reading, as requested): for lists and filters.
     package = models.CharField(max_length=200, default="", blank=True)
-    # Usage in the current billing period, as billing read it (`customers.observed.usage_readings.record_usages`). None =
-    # not read.
+    # Usage in the current billing period, as billing read it (`usage_readings.record_usages`). None = not read.
     usage_used = models.BigIntegerField(null=True, blank=True)
     usage_allowed = models.BigIntegerField(null=True, blank=True)
     usage_overage = models.BigIntegerField(null=True, blank=True)
