@@ -88,7 +88,7 @@ def test_a_create(desk: Desk) -> None:
     assert cost.calls.count("POST accounts") == 1
     assert cost.calls.count("GET state") == cost.calls.count("GET offerings") == 1
     assert "GET credits" not in cost.calls
-    assert len(cost.statements) <= 47, "\n".join(cost.statements)
+    assert len(cost.statements) <= 48, "\n".join(cost.statements)
 
 
 class TestUsageBeforeASuspend:
