@@ -28,7 +28,7 @@ def update_rows(rows: Sequence[models.Model], fields: Collection[str]) -> None:
     ]
     quote = database.ops.quote_name
     names = [quote(str(field.column)) for field in columns]
-    types = [field.rel_db_type(database) if field.primary_key else field.db_type(database) for field in columns]
+    types = [_type_of(field, database) for field in columns]
     arrays = ", ".join(f"%s::{each}[]" for each in types)
     changes = ", ".join(f"{name} = new.{name}" for name in names[1:])
     table = quote(meta.db_table)
@@ -38,3 +38,10 @@ def update_rows(rows: Sequence[models.Model], fields: Collection[str]) -> None:
             f" WHERE {table}.{names[0]} = new.{names[0]}",
             values,
         )
+
+
+def _type_of(field: models.Field[Any, Any], database: Any) -> str | None:
+    """Return the type of a column's values. A cast to `varchar(n)` would cut a long text; the column refuses it."""
+    if isinstance(field, models.CharField):
+        return "text"
+    return field.rel_db_type(database) if field.primary_key else field.db_type(database)

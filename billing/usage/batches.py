@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 # A thousand answers take as many statements as fifty.
 BATCH = 1_000
 TRIES = 3
-# Attempts at a transaction that the database ended: deadlock_detected, serialization_failure.
+# Attempts at a transaction that the database ended: deadlock_detected, serialization_failure, lock_not_available.
 WRITES = 4
-ENDED_BY_THE_DATABASE = ("40P01", "40001")
+ENDED_BY_THE_DATABASE = ("40P01", "40001", "55P03")
 Clock = Callable[[], datetime]
 
 

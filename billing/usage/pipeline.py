@@ -152,8 +152,8 @@ class Pipeline:
         # In a copy of this context, so that log lines of the thread include the run's ID.
         for _ in range(min(more, MOST_THREADS - len(self._threads), len(self._waiting))):
             thread = Thread(target=partial(copy_context().run, self._read), name="usage", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _end_threads(self) -> None:
         """Let every thread end its request, and wait for it: nobody else may take these items before."""
@@ -182,12 +182,13 @@ class Pipeline:
         """Return the next item, or None to end: everything was taken, time is over, or the requests are to stop."""
         with self._changed:
             while not self._chunk.stop and monotonic() < self._deadline and (self._waiting or self._unloaded):
-                if len(self._answers) >= 2 * BATCH or self._lost >= MOST_LOST or not self._waiting:
-                    began = monotonic()
-                    self._changed.wait(TICK_SECONDS)
-                    self._full_seconds += monotonic() - began
-                else:
+                is_full = len(self._answers) >= 2 * BATCH
+                if self._waiting and not is_full and self._lost < MOST_LOST:
                     return self._waiting.popleft()
+                began = monotonic()
+                self._changed.wait(TICK_SECONDS)
+                if is_full:
+                    self._full_seconds += monotonic() - began
             self._changed.notify_all()
         return None
 

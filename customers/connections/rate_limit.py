@@ -81,10 +81,16 @@ return string.format('%.6f', till - now)
 @dataclass(slots=True)
 class _Lease:
     """Turns that background work of this process took at once: how many are left, and until when they, or the answer
-    that there are none, hold."""
+    that there are none, hold. `size`: how many to take; twice as many once all were used in time, else as many as
+    were, since turns that are left are lost to everybody."""
 
     left: int = 0
     until: float = 0.0
+    size: int = 0
+
+    def next_size(self, *, most: int) -> int:
+        wanted = self.size - self.left if self.left else 2 * self.size
+        return min(most, max(1, wanted))
 
 
 class Shared:
@@ -113,13 +119,12 @@ class Shared:
         with self._leasing:
             lease = self._leases.setdefault(key, _Lease())
             if time.monotonic() >= lease.until:
-                got = self._reserve(
-                    key, rate, turns=rate.together, background_slack=rate.background_slack, longest=longest
-                )
-                if self.lost or not got.taken:
-                    lease.left, lease.until = 0, time.monotonic() + (0 if got.taken else got.wait)
+                turns, slack = lease.next_size(most=rate.together), rate.background_slack
+                got = self._reserve(key, rate, turns=turns, background_slack=slack, longest=longest)
+                lease.left, lease.until = 0, time.monotonic() + (LEASE_SECONDS if got.taken else got.wait)
+                if not got.taken:
                     return got
-                lease.left, lease.until = rate.together, time.monotonic() + LEASE_SECONDS
+                lease.left = lease.size = got.turns
             if not lease.left:  # another thread was just told to wait
                 return Reservation(False, max(lease.until - time.monotonic(), 0.0))
             lease.left -= 1
@@ -137,7 +142,7 @@ class Shared:
             self._alone.part = 1 / max(1, self.peers)
             return self._alone.take(key, rate=rate, background=background, longest=longest)
         taken, wait, self.peers = told
-        return Reservation(bool(taken), float(wait))
+        return Reservation(bool(taken), float(wait), turns)
 
     def held(self, key: str) -> bool:
         left = self._ask(self._hold, [_name(key)], ["held", 0])

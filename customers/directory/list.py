@@ -13,7 +13,8 @@ from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from django.db.models import BigIntegerField, F, FloatField, QuerySet, Value
+from django.db import connection
+from django.db.models import BigIntegerField, F, FloatField, QuerySet
 from django.db.models.functions import Cast, Lower, NullIf
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -120,14 +121,20 @@ class Lines:
         return order.desc(**nulls) if self.filters.descending else order.asc(**nulls)
 
     def _by_name(self, start: int, stop: int) -> list[Key]:
-        """Return the keys of both kinds of rows by name: one statement, as the database alone knows that order."""
+        """Return the keys of both kinds of rows by name: one statement, as the database alone knows that order. Where
+        it can (SQLite can't), it puts only as many in order as may be on the page: see `_merged`."""
         columns = ("company", "customer_id", "account")
-        accounts = self.matching.accounts.annotate(account=F("pk")).values_list(*columns)
-        nothing = Value(None, output_field=BigIntegerField())
+        order = [self._direction(F(column)) for column in columns]
+        nothing = Cast(None, BigIntegerField())
+        accounts = self.matching.accounts.annotate(account=F("pk"))
         bare = self.matching.bare.annotate(company=Lower("company_name"), customer_id=F("pk"), account=nothing)
-        both = accounts.union(bare.values_list(*columns), all=True)
-        both = both.order_by(*(self._direction(F(column)) for column in columns))
-        return [Key(account, customer) for _company, customer, account in both[start:stop]]
+        skipped = 0
+        if connection.features.supports_slicing_ordering_in_compound:
+            skipped = max(0, start - self.bare_count)
+            accounts, bare = accounts.order_by(*order)[skipped:stop], bare.order_by(*order)[:stop]
+        both = accounts.values_list(*columns).union(bare.values_list(*columns), all=True).order_by(*order)
+        found = both[start - skipped : stop - skipped]
+        return [Key(account, customer) for _company, customer, account in found]
 
     def _merged(self, start: int, stop: int) -> Iterator[Key]:
         """Yield accounts in their order with the customers without one among them (by time), or after them (by a column

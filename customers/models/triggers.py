@@ -62,7 +62,8 @@ class Copy:
         )
 
     def postgresql(self) -> tuple[str, ...]:
-        """An update that names neither column runs no trigger: each night updates all accounts."""
+        """An update that names neither column runs no trigger: each night updates all accounts. It locks them in the
+        order of their keys, and so does what follows a change of the source."""
         return (
             f"""
             CREATE OR REPLACE FUNCTION {self.of_account}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -80,6 +81,7 @@ class Copy:
             f"""
             CREATE OR REPLACE FUNCTION {self.of_source}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 IF {self.value.format("NEW")} IS DISTINCT FROM {self.value.format("OLD")} THEN
+                    PERFORM 1 FROM {ACCOUNT} WHERE {self.key} = NEW.id ORDER BY id FOR NO KEY UPDATE;
                     {self.follow()};
                 END IF;
                 RETURN NULL;

@@ -47,6 +47,10 @@ PERIOD_ENDS_SOON = timedelta(days=2)
 # When a due reading is tried again after a failure that may pass.
 RETRY_AFTER = timedelta(minutes=10)
 LATE_AFTER = timedelta(hours=36)
+# Accounts marked in one transaction.
+MARKED_TOGETHER = 500
+# These sources know an account by its v2 username, which is read after a create.
+NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 
 
 def is_read_before(operation: Operation, *, now: datetime) -> bool:
@@ -127,12 +131,13 @@ def store_failure(
 
 
 def accounts_with_usage_due(*, now: datetime) -> QuerySet[Account]:
-    """Return the accounts whose usage is due because a change was noticed, the oldest first."""
+    """Return the accounts whose usage is due because of a change and can be read, the oldest first."""
     return (
         Account.objects.filter(
             at_work("connection__"), usage_due_at__lte=now, provider_id__isnull=False, duplicate_of=None
         )
         .exclude(connection__usage_source=UsageSource.POOLED)
+        .exclude(connection__usage_source__in=NEEDS_USERNAME, v2_username="")
         .exclude(state=AccountState.DELETED)
         .order_by("usage_due_at")
     )
@@ -147,7 +152,7 @@ def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> No
         return
     operation = _change_before(account)
     moment = UsageReading.Moment.AFTER if operation else UsageReading.Moment.NOTICED
-    failure, may_pass = "", False
+    failure, may_pass, is_known = "", False, False
     try:
         if operation and not _may_read(account):
             failure = say("usage.not_permitted")
@@ -156,18 +161,20 @@ def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> No
     except ProviderError as error:
         failure, may_pass = str(error), _may_pass(error)
     if not failure:
+        is_known = usage.used is not None
         store_usage(account, usage, moment=moment, now=now, operation=operation)
     elif operation or not may_pass:
         store_failure(account, failure, moment=moment, now=now, operation=operation)
-    if operation and operation.kind == OperationKind.SUSPEND and not may_pass:
-        _learn_of_suspended(account.connection, is_read=not failure)
-    if not may_pass:
-        Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
+    if may_pass:
+        return
+    is_last = Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
+    if is_last and operation and operation.kind == OperationKind.SUSPEND:  # it is suspended still
+        _learn_of_suspended(account.connection, is_known=is_known)
 
 
-def _learn_of_suspended(connection: Connection, *, is_read: bool) -> None:
+def _learn_of_suspended(connection: Connection, *, is_known: bool) -> None:
     """Record whether the provider reports usage of a suspended account."""
-    source = connection.usage_source if is_read else ""
+    source = connection.usage_source if is_known else ""
     if connection.usage_source_when_suspended != source:
         connection.as_read().update(usage_source_when_suspended=source)
 
@@ -244,8 +251,17 @@ def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: d
 
 def mark_late_usage(*, now: datetime) -> int:
     """Mark the accounts whose usage was last read long ago, for the home page; the next reading ends it. Returns how
-    many were marked. Reads the whole table: not for a page."""
+    many were marked. Reads the whole table: not for a page. Few at a time, and none that is being written: after an
+    outage these are all accounts."""
     since = now - LATE_AFTER
     late = Q(usage_read_at__lt=since) | Q(usage_read_at=None, created_at__lt=since)
-    there = Account.objects.filter(late, usage_is_late=False, duplicate_of=None).exclude(state__in=NOT_THERE)
-    return there.update(usage_late_at=now)
+    found = Account.objects.order_by("pk").filter(late, usage_is_late=False, duplicate_of=None)
+    found = found.exclude(state__in=NOT_THERE)
+    keys = list(found.values_list("pk", flat=True))
+    marked = 0
+    for start in range(0, len(keys), MARKED_TOGETHER):
+        with transaction.atomic():
+            some = found.filter(pk__in=keys[start : start + MARKED_TOGETHER])
+            free = some.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
+            marked += Account.objects.filter(pk__in=list(free)).update(usage_late_at=now)
+    return marked

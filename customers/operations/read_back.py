@@ -32,11 +32,15 @@ def read_after_success(operation: Operation, provider: Provider, clock: Clock, *
     it."""
     if operation.kind == OperationKind.DELETE:
         return
-    if operation.kind in USAGE_IS_READ_AFTER:
-        enqueue_on_commit(usage_readings.READ_USAGE, operation.account_id)
     if is_read and operation.finished_at:
         record_contact(operation.connection, now=operation.finished_at)
-        return
+    else:
+        _read_account(operation, provider, clock)
+    if operation.kind in USAGE_IS_READ_AFTER:  # after the account's v2 username, which a source may need, was read
+        enqueue_on_commit(usage_readings.READ_USAGE, operation.account_id)
+
+
+def _read_account(operation: Operation, provider: Provider, clock: Clock) -> None:
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
         if kind_of(operation).is_about_keys:

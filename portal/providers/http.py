@@ -228,10 +228,10 @@ class Http:
             finally:
                 if call.changes:
                     adapter.close()
-                else:
-                    self._kept.append(adapter)
             if exchange.expired:
                 got.failure = "the total time limit was reached"
+        if not call.changes:  # only now can the deadline no longer close its socket
+            self._kept.append(adapter)
         return got
 
     def _take_adapter(self) -> HTTPAdapter:

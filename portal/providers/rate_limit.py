@@ -59,7 +59,7 @@ class Rate(NamedTuple):
 
     @property
     def together(self) -> int:
-        """Turns that background work takes at once: half of what its slack allows."""
+        """Turns that background work takes at once, at most: half of what its slack allows."""
         return min(MOST_TOGETHER, int(self.background_slack * self.per_second / 2) + 1)
 
     @property
@@ -76,11 +76,12 @@ UNLIMITED = Rate(1e9, 1e9)
 
 
 class Reservation(NamedTuple):
-    """Result of a reservation. `taken`: send after `wait` seconds. Otherwise nothing was reserved; retry after
-    `wait`."""
+    """Result of a reservation. `taken`: send after `wait` seconds, as many requests as there are `turns`. Otherwise
+    nothing was reserved; retry after `wait`."""
 
     taken: bool
     wait: float
+    turns: int = 1
 
 
 class TokenBucket(Protocol):

@@ -108,8 +108,9 @@ class Watchdog:
         with self._changed:
             self._watched.add(exchange)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="exchanges", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="exchanges", daemon=True)
+                thread.start()
+                self._thread = thread
             elif exchange.deadline < self._wakes_at:
                 self._changed.notify()
 

@@ -64,7 +64,7 @@ def store_customers(rows: Rows, plan: Plan) -> None:
     )
     rows.store(
         Connection,
-        ("id", "name", "public_id", "kind", "usage_source", "base_url", "account_id"),
+        ("id", "name", "public_id", "kind", "usage_source", "base_url", "account_id", "paused", "paused_reason"),
         (
             (
                 first_connection + place,
@@ -74,6 +74,8 @@ def store_customers(rows: Rows, plan: Plan) -> None:
                 _SOURCES[place],
                 _URLS[place],
                 PARENT if place == POOLED else "",
+                Connection.Paused.BY_PERSON,  # it has no key, and the address of the provider itself
+                "Seeded. Set an API key, then resume.",
             )
             for place, name in enumerate(CONNECTIONS)
         ),

@@ -151,11 +151,20 @@ def test_the_background_takes_many_turns_with_one_script(shared: Shared, monkeyp
     key, rate = uuid4().hex, Rate(100.0, 200.0)
     ran = scripts_of(shared, monkeypatch)
     assert rate.together == MOST_TOGETHER == 50
-    taken = [shared.take(key, rate=rate, background=True, longest=0.0).taken for _ in range(50)]
+    taken = [shared.take(key, rate=rate, background=True, longest=0.0).taken for _ in range(60)]
     assert all(taken)
-    assert len(ran) == 1
+    assert [arguments[3] for arguments in ran] == [1, 2, 4, 8, 16, 32]
+
+
+@pytest.mark.redis
+def test_turns_that_nobody_used_are_not_taken_again(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, rate = uuid4().hex, Rate(100.0, 200.0)
+    ran = scripts_of(shared, monkeypatch)
+    for _ in range(10):
+        shared.take(key, rate=rate, background=True, longest=0.0)
+    shared._leases[key].until = 0.0  # its time is over
     shared.take(key, rate=rate, background=True, longest=0.0)
-    assert len(ran) == 2
+    assert [arguments[3] for arguments in ran] == [1, 2, 4, 8, 3]
 
 
 @pytest.mark.redis
