@@ -65,11 +65,11 @@ def test_two_approve(people: list[User]) -> None:
 
         def work(n: int, of: ChangeSet = made) -> str:
             said = approve(approvers[n], of)
-            bulk_run.run_bulk_change(of.pk)
+            bulk_run.run_bulk_change(of.pk, seconds=60.0)
             return said
 
         told = together(work, 2)
-        bulk_run.run_bulk_change(made.pk)
+        bulk_run.run_bulk_change(made.pk, seconds=60.0)
         made.refresh_from_db()
         assert sorted(told) == ["This bulk change is no longer waiting for approval.", "done"]
         assert AuditEvent.objects.filter(object_id=made.public_id, verb="bulk.approved").count() == 1
@@ -91,7 +91,7 @@ def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> No
             "cancel": lambda of=made, at=now: bulk_commands.cancel_bulk_change(Command(asked, at), change_set=of),
         }[other]
         told = together(lambda n, of=made, s=stop: told_by(s) if n else approve(first, of), 2)
-        bulk_run.run_bulk_change(made.pk)
+        bulk_run.run_bulk_change(made.pk, seconds=60.0)
         made.refresh_from_db()
         assert "done" in told
         if other == "refuse":

@@ -158,7 +158,7 @@ class TestTheRun:
         with monkeypatch.context() as patched:
             patched.setattr(bulk_run, "_ask", dies)
             with pytest.raises(KeyboardInterrupt):
-                bulk_run.run_bulk_change(made.pk)
+                bulk_run.run_bulk_change(made.pk, seconds=60.0)
         assert sorted(states(made)) == ["asked", "asked", "ready", "ready"]
         assert Operation.objects.count() == 2
         go_on(made)  # the dead one's lease still holds
@@ -221,7 +221,7 @@ class TestTheRun:
         def work() -> None:
             try:
                 ready.wait(10)
-                bulk_run.run_bulk_change(made.pk)
+                bulk_run.run_bulk_change(made.pk, seconds=60.0)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is
                 failures.append(error)
             finally:

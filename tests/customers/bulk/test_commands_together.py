@@ -31,7 +31,7 @@ def running(person: User, chosen: list[Account], kind: str, tag: str) -> ChangeS
 
 def work_off(made: ChangeSet) -> str:
     ChangeSet.objects.filter(pk=made.pk).update(not_before=NOW)
-    bulk_run.run_bulk_change(made.pk)
+    bulk_run.run_bulk_change(made.pk, seconds=60.0)
     return "done"
 
 

@@ -55,7 +55,7 @@ def in_bulk(person: User, account: Account) -> Operation:
         Command(person, now, reason="Unpaid", token=uuid4().hex), kind="suspend", wanted={}, account_ids=[account.pk]
     )
     bulk_commands.submit_bulk_change(Command(person, now), change_set=made)
-    bulk_run.run_bulk_change(made.pk)
+    bulk_run.run_bulk_change(made.pk, seconds=60.0)
     return Operation.objects.get(change_set_item__change_set=made)
 
 
