@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from customers.models import Account
@@ -52,3 +52,12 @@ def test_no_rows_need_no_statement() -> None:
     with CaptureQueriesContext(connection) as ran:
         update_rows([], ["usage_used"])
     assert len(ran) == 0
+
+
+def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
+    if connection.vendor != "postgresql":
+        return  # SQLite has no longest text
+    row = AccountFactory()
+    row.package = "p" * 201
+    with pytest.raises(DataError), transaction.atomic():
+        update_rows([row], ["package"])

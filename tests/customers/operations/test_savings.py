@@ -114,6 +114,11 @@ class TestUsageBeforeASuspend:
         assert UsageReading.objects.get(moment="after", operation__kind="suspend").failure
         assert Connection.objects.get().usage_source_when_suspended == ""
 
+    def test_read_again_where_the_reading_after_had_no_figure(self, desk: Desk, account: Account) -> None:
+        desk.sandbox.admin.call("POST", f"accounts/{account.provider_id}/overrides", {"fields": {"used": "many"}})
+        assert "GET credits" not in self.suspended(desk, account).calls
+        assert Connection.objects.get().usage_source_when_suspended == ""
+
     @pytest.mark.parametrize("days", [None, -1, 0, 1])
     def test_read_where_the_period_may_end_meanwhile(self, desk: Desk, account: Account, days: int | None) -> None:
         end_on = None if days is None else (timezone.now() + timedelta(days=days)).date()
@@ -123,6 +128,16 @@ class TestUsageBeforeASuspend:
     def test_read_where_usage_has_another_source_now(self, desk: Desk, account: Account) -> None:
         Connection.objects.update(usage_source_when_suspended="overview_json")
         assert "GET credits" in self.suspended(desk, account).calls
+
+
+def test_usage_of_a_new_account_waits_for_its_username(desk: Desk, account: Account) -> None:
+    """The v2 overview knows an account by it alone: without it the reading would fail for good."""
+    Connection.objects.update(usage_source="overview_json")
+    Account.objects.update(usage_due_at=timezone.now(), v2_username="")
+    due = usage_readings.accounts_with_usage_due(now=timezone.now())
+    assert not due.exists()
+    Account.objects.update(v2_username="larkfield")
+    assert due.exists()
 
 
 def test_what_was_read_before_is_stored_with_the_intent(desk: Desk, account: Account) -> None:
