@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection
-from django.db.models import BigIntegerField, F, FloatField, QuerySet
+from django.db.models import BigIntegerField, F, FloatField, QuerySet, Value
 from django.db.models.functions import Cast, Lower, NullIf
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -125,7 +125,7 @@ class Lines:
         it can (SQLite can't), it puts only as many in order as may be on the page: see `_merged`."""
         columns = ("company", "customer_id", "account")
         order = [self._direction(F(column)) for column in columns]
-        nothing = Cast(None, BigIntegerField())
+        nothing = Cast(Value(None), BigIntegerField())
         accounts = self.matching.accounts.annotate(account=F("pk"))
         bare = self.matching.bare.annotate(company=Lower("company_name"), customer_id=F("pk"), account=nothing)
         skipped = 0
