@@ -79,7 +79,7 @@ def home_page() -> Home:
         stopped=stopped,
         running=running,
         connections=connections,
-        any_customer=Customer.objects.exists(),
+        any_customer=any((decide, running, over, unread, stopped)) or Customer.objects.exists(),
     )
 
 
