@@ -83,9 +83,9 @@ def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
     long ago are mostly skipped, so that the first start does not take minutes."""
     day = midnight(first.date())
     while day <= last:
-        close = last - day < EVERY_NIGHT
-        if close or day.toordinal() % 8 == 0:
-            yield day + timedelta(minutes=41), False
+        close, at = last - day < EVERY_NIGHT, day + timedelta(minutes=41)
+        if at < last and (close or day.toordinal() % 8 == 0):  # a demo that begins at midnight reads nothing ahead
+            yield at, False
         if day + DAY - BEFORE_THE_END < last:
             yield day + DAY - BEFORE_THE_END, True
         day += DAY

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from portal.demo.companies import companies
 from portal.demo.script import Story
-from portal.demo.usage_nights import comparisons
+from portal.demo.usage_nights import comparisons, nights
 
 # Two years and a day, one of them a leap year; the hour moves through the day too.
 ENDS = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=days, hours=days % 24) for days in range(732)]
@@ -51,3 +51,8 @@ def test_each_day_is_compared_at_midnight_of_each_zone() -> None:
     assert found == sorted(found)
     day = [at.astimezone(UTC) for at in found if at.astimezone(UTC).day == 4 and at.month == 1]
     assert [at.hour for at in day] == [0, 5, 12]
+
+
+def test_no_night_lies_ahead_on_any_day() -> None:
+    for today in ENDS:
+        assert all(at < today for at, _ends in nights(today - timedelta(days=94), today)), today
