@@ -183,6 +183,8 @@ def test_enter_in_the_editor_does_not_lead_to_a_preview(seat: Seat, desk: Desk) 
     page.get_by_label("Quantity of Dedicated IP").fill("2")
     page.get_by_label("Quantity of Dedicated IP").press("Enter")
     page.get_by_label("I've confirmed these changes").check()
+    # Until the portal has answered what changed there is nothing to send, and Enter does nothing.
+    expect(page.get_by_role("button", name="Replace offerings")).to_be_enabled()
     page.get_by_label("Quantity of Dedicated IP").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Northwind")
     assert Operation.objects.filter(kind="offerings").count() == 1
