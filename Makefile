@@ -54,7 +54,7 @@ bench-large: $(STAMP) ## the same with a million accounts and two months; takes 
 limits: $(STAMP) ## test the rate limit with eight processes for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes
 
-chaos: $(STAMP) ## kill real processes, by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
+chaos: $(STAMP) ## kill real processes, by seed: PART=workers|redis|halfopen|postgres|machines|all ROUNDS=200 SEED=n
 	@exec $(PY) -m tests.chaos.run
 
 SEEDS ?= 200
@@ -75,7 +75,7 @@ fuzz-sandbox: $(STAMP) ## fuzz the sandbox with schemathesis and the official Op
 mutants: $(STAMP) ## run mutation tests on a sample of the core modules: SEED=1 SAMPLE=20 ONLY=engine
 	@exec $(PY) -m tests.mutants
 
-lint: $(STAMP) ## check code and templates: ruff, mypy, import rules, djlint
+lint: $(STAMP) ## check code, templates and new migrations: ruff, mypy, import rules, djlint, migration linter
 	@sh tools/lint $(VENV)
 
 format: $(STAMP) ## format the Python code

@@ -1,8 +1,17 @@
 #!/usr/bin/env python
 import os
 import sys
+from importlib import import_module
 
 from django.db import OperationalError, ProgrammingError
+
+# Commands that need neither the settings nor the secrets they demand, and their modules.
+WITHOUT_SETTINGS = {
+    "sandbox": "portal.sandbox.cli",
+    "make_secrets": "portal.make_secrets",
+    "make_backup_identity": "portal.installation.identities",
+    "rate": "billing.pricing.rating.cli",
+}
 
 
 def hint_for(error: Exception) -> str:
@@ -19,11 +28,8 @@ def hint_for(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["sandbox"]:
-        # The simulator stands alone: it needs neither the portal's settings nor the secrets they demand.
-        from portal.sandbox.cli import main
-
-        sys.exit(main(sys.argv[2:]))
+    if module := WITHOUT_SETTINGS.get("".join(sys.argv[1:2])):
+        sys.exit(import_module(module).main(sys.argv[2:]))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

@@ -19,7 +19,7 @@ class StartForm(forms.Form):
     def clean_connection(self) -> list[Connection]:
         wanted = self.cleaned_data["connection"]
         if wanted == ALL:
-            return list(Connection.objects.filter(paused=""))
+            return list(Connection.objects.filter(paused__in=Connection.READABLE))
         found = [each for each in Connection.objects.all() if str(each.public_id) == wanted]
         if not found:
             raise forms.ValidationError(_("This connection doesn't exist."))

@@ -6,6 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
+from billing.pricing.parallel import commands as parallel_months
+from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
 from billing.usage import due_runs, period_ends, retention, runs
 from billing.usage import sync as usage_sync
@@ -50,3 +52,19 @@ def advance_exports(**_: Any) -> None:
 @shared_task(name="billing.remove_old_items")
 def remove_old_items(**_: Any) -> None:
     retention.remove_old_items(now=database_now())
+
+
+@shared_task(name="billing.rate_statements", soft_time_limit=780, time_limit=800)
+def rate_statements(**_: Any) -> None:
+    due_months.rate_due(now=database_now())
+
+
+@shared_task(name=parallel_months.COMPARE, soft_time_limit=780, time_limit=800)
+def compare_parallel_month(parallel_id: int, **_: Any) -> None:
+    parallel_months.compare_month(parallel_id, now=database_now())
+
+
+@shared_task(name="billing.advance_parallel_months")
+def advance_parallel_months(**_: Any) -> None:
+    for parallel_id in parallel_months.due_months(now=database_now()):
+        enqueue_on_commit(parallel_months.COMPARE, parallel_id)

@@ -14,7 +14,7 @@ from django.db.models.functions import RowNumber
 from customers.bulk import run as bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
-from customers.models.breaker import at_work
+from customers.models.breaker import at_work, readable
 from customers.models.operation import is_first
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list, usage_readings
@@ -22,6 +22,7 @@ from customers.observed import accounts as observed_accounts
 from customers.operations import create_limits, key_secrets, transitions
 from customers.operations.request import PERFORM
 from customers.reconcile import account_import as account_imports
+from customers.recovery import commands as recovery_commands
 from customers.schedules import due as due_schedules
 from portal import queue_settings
 from portal.queue import enqueue_on_commit
@@ -30,7 +31,7 @@ from portal.queue import enqueue_on_commit
 READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"
 READ_USAGE = usage_readings.READ_USAGE
 ENQUEUED_AT_ONCE = 200
-READS_AT_ONCE = 10
+READS_AT_ONCE, READS_ON_HOLD = 10, 50
 
 
 def dispatch(*, now: datetime) -> int:
@@ -48,6 +49,7 @@ def dispatch(*, now: datetime) -> int:
     for connection_id in circuit_breaker.due_connections(now=now):
         enqueue_on_commit(TRY_CONNECTION, connection_id)
     account_list.expire_scans(now=now)
+    recovery_commands.request_scans_on_hold(now=now)
     account_list.enqueue_waiting_scans(now=now)
     for account_import_id in account_imports.due_imports(now=now):
         enqueue_on_commit(account_imports.IMPORT_CHUNK, account_import_id)
@@ -77,13 +79,14 @@ def enqueue_next(connection_id: int, *, now: datetime) -> None:
 
 def next_accounts_to_read(*, now: datetime) -> list[int]:
     """Return the oldest readings of every connection, so that a slow provider delays no other."""
-    connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
+    connections = list(Connection.objects.filter(readable()))
     each = max(1, READS_AT_ONCE // max(1, len(connections)))
-    old = [
-        observed_accounts.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True)
-        for pk in connections
-    ]
-    return [account_id for rows in old for account_id in rows[:each]]
+    due: list[int] = []
+    for connection in connections:
+        # What is on hold is read as fast as it can be: its changes since the backup are to be seen.
+        n = READS_ON_HOLD if connection.is_on_hold else each
+        due += observed_accounts.accounts_to_read_of(connection, now=now).values_list("pk", flat=True)[:n]
+    return due
 
 
 def next_usage_to_read(*, now: datetime) -> list[int]:

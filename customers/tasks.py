@@ -6,7 +6,9 @@ from typing import Any
 
 import structlog
 from celery import current_app, shared_task
+from celery.platforms import EX_FAILURE
 from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, worker_shutdown
+from celery.worker import state
 from django.db import connections
 from django.utils import timezone
 
@@ -14,8 +16,8 @@ from customers import dispatcher
 from customers.bulk import run as bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
-from customers.models import Account
-from customers.monitoring import heartbeat
+from customers.models import Account, Connection
+from customers.monitoring import backups, heartbeat
 from customers.monitoring import nightly_check as monitoring_nightly_check
 from customers.observed import account_list, scan_requests, usage_readings
 from customers.observed import accounts as observed_accounts
@@ -23,9 +25,13 @@ from customers.operations import executor
 from customers.operations.request import PERFORM
 from customers.reconcile import account_import as account_imports
 from customers.schedules import due as due_schedules
+from portal import liveness
 from portal.clock import database_now
+from portal.installation import epochs
+from portal.pool_watch import PoolWatch
 from portal.providers import ProviderError
 from portal.queue import enqueue_on_commit
+from portal.queue_settings import REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +41,7 @@ OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by con
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
+    epochs.check_last_rows()  # before the tick is recorded: rows that went back are as old as the last one
     if heartbeat.record_tick(now=database_now()):
         heartbeat.probe_queues(now=database_now())
         dispatcher.dispatch(now=database_now())
@@ -54,12 +61,16 @@ def perform(operation_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, connection_id, leave_one=is_bulk) as taken:
         performed = taken and executor.perform(operation_id)
     if performed:
+        structlog.contextvars.unbind_contextvars(REQUEST_ID)  # the next one is of another request
         dispatcher.enqueue_next(connection_id, now=database_now())
 
 
 @shared_task(name=dispatcher.READ_ACCOUNT)
 def read_account(account_id: int, **_: Any) -> None:
-    account = observed_accounts.accounts_to_read(now=database_now()).filter(pk=account_id).first()
+    connection = Connection.objects.filter(accounts=account_id).first()
+    if connection is None:
+        return
+    account = observed_accounts.accounts_to_read_of(connection, now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
     with worker_shares.worker_place(SYNC, account.connection_id) as taken, recorded() as exchanges:
@@ -146,24 +157,34 @@ def mark_late_usage(**_: Any) -> None:
 @shared_task(name="customers.check_workers")
 def check_workers(**_: Any) -> None:
     heartbeat.check_workers(now=database_now())
+    backups.check_backup_age(now=database_now())
 
 
 # --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and continues. ------------
 
 _workers: dict[str, heartbeat.WorkerProcess] = {}
 _processes: dict[str, int] = {}
+_pool = PoolWatch()
 
 
 @celeryd_after_setup.connect
 def _worker_is_set_up(sender: str, instance: Any, **_: Any) -> None:
     """Set up the heartbeat. `sender` is the worker's name."""
     _processes[sender] = instance.concurrency
+    liveness.report(liveness.short_name(sender))
 
 
 @heartbeat_sent.connect
 def _worker_is_alive(sender: Any, **_: Any) -> None:
-    """Report the heartbeat every two seconds in the worker's main process, while it is connected to the broker."""
-    name = sender.eventer.hostname
+    """Report the heartbeat every two seconds in the worker's main process, while it is connected to the broker.
+    Without a connection `portal.consumer` reports that it is alive."""
+    name = sender.hostname
+    if _pool.is_stuck(_processes.get(name, 0)):
+        # What runs goes on to its end. The hung process holds that up, until the missing report ends the worker.
+        log.error("worker.stuck", worker=name)
+        state.should_stop = EX_FAILURE
+        return
+    liveness.report(liveness.short_name(name))
     worker = _workers.setdefault(name, heartbeat.WorkerProcess(name))
     consumed = current_app.amqp.queues.consume_from
     worker.report(queues=consumed, now=timezone.now(), processes=_processes.get(name))

@@ -16,6 +16,7 @@ from customers.operations import views as operation_views
 from customers.pages import panels as page_panels
 from customers.reconcile import import_views
 from customers.reconcile import views as reconcile_views
+from customers.recovery import views as recovery_views
 from customers.schedules import views as schedule_views
 
 app_name = "customers"
@@ -80,6 +81,7 @@ urlpatterns = [
     path("changes/new/", bulk_views.bulk_new, name="bulk-new"),
     path("changes/<uuid:public_id>/", bulk_views.bulk_set, name="bulk"),
     path("changes/<uuid:public_id>/act/", bulk_views.bulk_act, name="bulk-act"),
+    path("changes/<uuid:public_id>/cancel/", bulk_views.bulk_cancel, name="bulk-cancel"),
     path("changes/<uuid:public_id>/decide/", bulk_views.bulk_decide, name="bulk-decide"),
     path("changes/<uuid:public_id>/export/", bulk_views.bulk_export, name="bulk-export"),
     path("coming/", schedule_views.coming, name="coming"),
@@ -102,6 +104,8 @@ urlpatterns = [
     path("connections/<uuid:public_id>/key/", connection_views.connection_key, name="connection-key"),
     path("connections/<uuid:public_id>/catalogue/", connection_views.connection_catalogue, name="connection-catalogue"),
     path("engine/", monitoring_views.system_status_page, name="watch"),
+    path("recovery/", recovery_views.recovery_page, name="recovery"),
+    path("recovery/<uuid:public_id>/release/", recovery_views.recovery_release, name="recovery-release"),
     path("rail/connections/", page_panels.rail_connections, name="rail-connections"),
     path("rail/operations/", page_panels.rail_operations, name="rail-operations"),
 ]

@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 
 from portal import encryption, env_file
+from portal.secret_files import UNUSED
 
 Apps = Sequence[AppConfig] | None
 AUDIT_KEY_LENGTH = 32
@@ -22,12 +23,16 @@ AUDIT_KEY_LENGTH = 32
 
 @register(Tags.security)
 def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """Check keys: portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice."""
+    """Check keys: portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice. A process may do
+    without."""
     found: list[CheckMessage] = []
     try:
-        encryption.check_keys()
+        if settings.FIELD_KEYS != UNUSED:
+            encryption.check_keys()
     except ImproperlyConfigured as error:
         found.append(Error(str(error), id="portal.E001"))
+    if settings.AUDIT_KEY == UNUSED:
+        return found
     if len(settings.AUDIT_KEY) < AUDIT_KEY_LENGTH:
         found.append(
             Error(

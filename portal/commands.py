@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ class Command:
 
     `actor` None is the portal itself, or its command line. `token` identifies the form, so that one sent twice makes
     one request. `request` gives an audit event its address and request ID. `retry_of` is the failed operation that is
-    requested again. `is_bulk`: one of many, which nobody waits for.
+    requested again. `is_bulk`: one of many, which nobody waits for. `approval` is the one under which it is carried
+    out, and `glass_reason` why an admin makes it without one that nobody can give (portal/approvals/gate.py).
     """
 
     actor: User | None
@@ -33,6 +34,8 @@ class Command:
     request: HttpRequest | None = None
     retry_of: Any = None
     is_bulk: bool = False
+    approval: Any = None
+    glass_reason: str = ""
 
     @property
     def person(self) -> User:
@@ -40,6 +43,10 @@ class Command:
         if self.actor is None:
             raise TypeError("only a user can request this")
         return self.actor
+
+    def because(self, reason: str) -> Command:
+        """Return the same command with another reason."""
+        return replace(self, reason=reason)
 
     def record(self, *, verb: str, obj: Model | None, **facts: Any) -> AuditEvent:
         """Append the command's audit event; see `portal.audit.record`. `reason` in `facts` replaces the command's."""

@@ -15,7 +15,7 @@ from django.dispatch import receiver
 def refuse_dropped_limits(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Raise `ImproperlyConfigured` if the server does not apply the limits of `DATABASES`. A connection pooler such as
     PgBouncer may drop them without a word, and then nothing ends a statement or a lock that hangs."""
-    wanted = dict(re.findall(r"-c (\w+)=(\d+)", str(connection.settings_dict["OPTIONS"].get("options", ""))))
+    wanted = dict(re.findall(r"-c (\w+)=(\d+)(?!\w)", str(connection.settings_dict["OPTIONS"].get("options", ""))))
     if connection.vendor != "postgresql" or not wanted:
         return
     parts = ", ".join(f"current_setting('{name}')::interval = '{value} ms'::interval" for name, value in wanted.items())

@@ -63,8 +63,8 @@ class AmountCell(Cell):
 
     form = (
         f"CASE WHEN {{x}} IS NULL THEN '{_NOTHING}'"
-        " WHEN mod({x}, 10000) = 0 THEN ({x} * 0.000001)::numeric(20, 2)::text"
-        " ELSE trim_scale({x} * 0.000001)::text END"
+        " WHEN ({x}) = round({x}, 2) THEN ({x})::numeric(20, 2)::text"
+        " ELSE trim_scale({x})::text END"
     )
 
 

@@ -66,8 +66,13 @@ def check_keys() -> None:
     _keys(settings.FIELD_KEYS)
 
 
+def key_ids() -> list[str]:
+    """Return the IDs of FIELD_KEYS, the one that encrypts first."""
+    return list(_keys(settings.FIELD_KEYS))
+
+
 def current_key_id() -> str:
-    return next(iter(_keys(settings.FIELD_KEYS)))
+    return key_ids()[0]
 
 
 def key_id(sealed: str) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from portal import secret_files
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=([^\0]*)")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"\\]*)\"""")
@@ -28,9 +30,15 @@ def path() -> Path | None:
 
 
 def load() -> None:
+    """Add the file's variables, and the secrets that are in files of their own, to the environment. Raises
+    `ImproperlyConfigured`."""
+    if (file := path()) is not None:
+        load_file(file)
+    secret_files.load_secrets()
+
+
+def load_file(file: Path) -> None:
     """Add the file's variables to the environment. Raises `ImproperlyConfigured`."""
-    if (file := path()) is None:
-        return
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from portal import env_file, logs
+from portal import env_file, liveness, logs
 
 env_file.load()
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
@@ -27,3 +28,8 @@ logconfig_dict = logs.config(
     json_lines=os.environ.get("PORTAL_ENV", "production") == "production",
     level=os.environ.get("LOG_LEVEL", "INFO"),
 )
+
+
+def when_ready(server: Any) -> None:
+    """Report the main process, which portal.health_probe ends if pages are not answered for long."""
+    liveness.report("web")

@@ -19,8 +19,11 @@ from portal.access.models import User
 from portal.commands import Command
 from portal.filters import ListFilters
 from portal.query_params import uuids_or_none
+from portal.typed_text import comparable
 
 REFUSED_FILTERS = "X-Refused-Filters"
+# Fields by which an admin breaks the glass: the reason, and the confirmation that everyone is told.
+GLASS_REASON, GLASS_CONFIRMED = "glass-reason", "glass-confirmed"
 
 
 class Htmx(HtmxDetails):
@@ -110,7 +113,10 @@ def command_of(request: HttpRequest, form: Form | None = None, *, now: datetime 
     said = form.cleaned_data if form else {}
     token = said.get("client_token") or token_of(request)
     reason = said.get("reason", "")
-    return Command(person(request), now or timezone.now(), reason=reason, token=token, request=request)
+    glass = comparable(request.POST.get(GLASS_REASON, ""))[:1000] if GLASS_CONFIRMED in request.POST else ""
+    return Command(
+        person(request), now or timezone.now(), reason=reason, token=token, request=request, glass_reason=glass
+    )
 
 
 class SeeOther(HttpResponseRedirect):

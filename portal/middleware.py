@@ -16,6 +16,7 @@ from django.middleware.gzip import GZipMiddleware
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 
+from portal import metrics
 from portal.query_params import is_storable
 
 log = structlog.get_logger(__name__)
@@ -57,7 +58,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_PROBES = frozenset({"/healthz", "/readyz"})
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOPBACK = ("127.0.0.1", "::1")
 # A proxy adds one of these.
 _BY_PROXY = (
@@ -71,7 +72,7 @@ _BY_PROXY = (
 
 
 def request_id(get_response: GetResponse) -> GetResponse:
-    """Assign a new request ID (one sent by the client is ignored) and log one line at the end.
+    """Assign a new request ID (one sent by the client is ignored), and count and log the request at the end.
 
     The line contains the route, not the path: a path can hold a one-time token.
     """
@@ -86,13 +87,10 @@ def request_id(get_response: GetResponse) -> GetResponse:
             response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
             match = request.resolver_match
             if request.path_info not in _PROBES:
-                log.info(
-                    "request",
-                    method=request.method,
-                    route=match.view_name if match else "-",
-                    status=response.status_code,
-                    ms=round((time.perf_counter() - started) * 1000),
-                )
+                route, seconds = match.view_name if match else "-", time.perf_counter() - started
+                status = response.status_code
+                metrics.count_request(route=route, method=request.method, status=status, seconds=seconds)
+                log.info("request", method=request.method, route=route, status=status, ms=round(seconds * 1000))
             return response
         finally:
             structlog.contextvars.clear_contextvars()

@@ -10,7 +10,7 @@ import structlog
 from celery import current_app
 from django.db import transaction
 
-from portal.queue_settings import EXPIRES
+from portal.queue_settings import EXPIRES, REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +23,7 @@ def enqueue_on_commit(task: str, *ids: int, queue: str | None = None) -> None:
 
 def _send(task: str, ids: tuple[int, ...], queue: str | None) -> None:
     try:
-        current_app.send_task(task, args=ids, queue=queue, expires=EXPIRES)
+        cause = structlog.contextvars.get_contextvars().get(REQUEST_ID, "")
+        current_app.send_task(task, args=ids, queue=queue, expires=EXPIRES, headers={REQUEST_ID: cause})
     except Exception as error:  # noqa: BLE001 whatever the broker's library raises, the click has succeeded already
         log.warning("poke.lost", task=task, ids=ids, error=type(error).__name__)

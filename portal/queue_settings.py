@@ -49,6 +49,8 @@ QUEUES = (
             "audit.seal",
             "notices.deliver",
             "access.remove_expired_sessions",
+            "access.mail_reset_link",
+            "approvals.expire",
         ),
     ),
     Queue(
@@ -70,6 +72,8 @@ NAMES = tuple(queue.name for queue in QUEUES)
 DEFAULT = NAMES[0]
 ROUTES = {pattern: {"queue": queue.name} for queue in QUEUES for pattern in queue.tasks}
 
+# Header of a message, and key of the log: the ID of the page request that caused it.
+REQUEST_ID = "request_id"
 # Seconds after which a message expires: its row is found in the database again. Not less, because the clock of the
 # worker's machine applies, which may be minutes fast.
 EXPIRES = 900.0
@@ -99,8 +103,11 @@ def schedule() -> dict[str, dict[str, Any]]:
         "advance usage syncs": beat("billing.advance_runs", 30.0),
         "assess usage figures": beat("billing.assess_figures", 60.0),
         "write and compare usage exports": beat("billing.advance_exports", 60.0),
+        "rate draft statements": beat("billing.rate_statements", 1800.0),
+        "compare parallel months": beat("billing.advance_parallel_months", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "remove old sync items": beat("billing.remove_old_items", 3600.0),
+        "end expired approval requests": beat("approvals.expire", 600.0),
         "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
     }
     # On every queue, so that any queue with a worker raises the alarm about the others, and mails it.

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from portal import component_sheet, dashboard, health
+from portal import component_sheet, dashboard, health, metrics_endpoint
 from portal import help as help_pages
 
 urlpatterns = [
@@ -10,11 +10,13 @@ urlpatterns = [
     path("", include("portal.access.urls")),
     path("", include("customers.urls")),
     path("", include("billing.urls")),
+    path("approvals/", include("portal.approvals.urls")),
     path("audit/", include("portal.audit.urls")),
     path("help/", help_pages.help_contents, name="help"),
     path("help/components/", component_sheet.components, name="help-components"),
     path("help/<slug:slug>/", help_pages.help_guide, name="help-guide"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics_endpoint.metrics_page, name="metrics"),
 ]
 
 handler400 = "portal.error_pages.bad_request"

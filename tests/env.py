@@ -17,9 +17,8 @@ KEYS = {
     # A developer's own .env is never read.
     "PORTAL_ENV_FILE": "",
     "PORTAL_ENV": "development",
+    "SECOND_FACTOR_ROLES": "",  # most tests begin with a session; tests/access asks for second factors
     "PORTAL_DEMO": "0",
-    # One person may delete here; tests of the second person turn it on.
-    "SECOND_PERSON": "0",
     "SECRET_KEY": "test-only-secret-key-that-signs-nothing-outside-the-test-run-0123456789",
     "FIELD_KEYS": "t1:" + base64.b64encode(b"test-only-field-key-of-32-bytes!").decode(),
     "AUDIT_KEY": "test-only-audit-key-of-enough-length-0123456789",
@@ -29,7 +28,7 @@ KEYS = {
     "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
 }
 FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS",
-           "LOOPBACK_ONLY", "WEB_BIND", "PORTAL_URL")  # fmt: skip
+           "LOOPBACK_ONLY", "WEB_BIND", "PORTAL_URL", "OIDC_ISSUER")  # fmt: skip
 
 
 def _set() -> None:

@@ -63,6 +63,22 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "customers/operations/outcomes.py": ("customers/operations/test_executor.py",),
     "portal/access/permissions.py": ("access/test_permissions.py", "house/test_permissions.py"),
+    **{
+        f"billing/pricing/rating/{name}.py": ("rating/test_examples.py", "rating/test_case_json.py", "rating")
+        for name in (
+            "account_lines",
+            "books",
+            "checks",
+            "commit",
+            "currency",
+            "engine",
+            "json_form",
+            "lines",
+            "overage",
+            "shares",
+            "spans",
+        )
+    },
     "billing/usage/periods.py": ("billing/usage/test_periods.py", "billing/usage/test_snapshots.py"),
     "billing/usage/snapshots.py": ("billing/usage/test_snapshots.py", "billing/usage/test_late_snapshots.py"),
     "billing/usage/pool_snapshots.py": ("billing/usage/test_pooled_sync.py",),

@@ -16,6 +16,7 @@ from billing.money import trimmed_or_none
 from portal.access.models import User
 from portal.csv_cells import AmountCell, Cells, DateCell, LabelCell, Line, NumberCell, TextCell, TimeCell, YesNoCell
 from portal.exports import BLANKS, csv_cell, csv_lines
+from portal.money_field import ScaledDecimalField
 from tests.support.factories import UserFactory
 
 pytestmark = [
@@ -83,8 +84,7 @@ def test_a_number_is_written_as_in_python(number: int | None) -> None:
 )
 def test_an_amount_is_written_as_in_python(amount: str | None) -> None:
     exact = None if amount is None else Decimal(amount).quantize(Decimal("0.000001"))
-    stored = None if exact is None else int(exact.scaleb(6))
-    assert made(AmountCell(Value(stored, output_field=BigIntegerField()))) == [csv_cell(trimmed_or_none(exact))]
+    assert made(AmountCell(Value(exact, output_field=ScaledDecimalField()))) == [csv_cell(trimmed_or_none(exact))]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing.models import Contract
+from billing.pricing.contracts import commands as contract_commands
 from customers.models import AccountKey, Connection, Customer, Operation, Schedule
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from tests.billing.pricing.pages import BASE, by, draft_with, new_list
 from tests.customers.keys import account_with_keys, key_of
 from tests.support.edits import fields_of
-from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, CustomRoleFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
@@ -213,6 +216,11 @@ def _role() -> tuple[str, str, str, str]:
     return reverse("access:staff-member", args=[UserFactory(role="auditor").public_id]), "role", "finance", "admin"
 
 
+def _custom_role() -> tuple[str, str, str, str]:
+    row = CustomRoleFactory(permissions=["view"])
+    return reverse("access:role-edit", args=[row.public_id]), "name", "Typed by Ada", "Typed by Bo"
+
+
 def _key() -> tuple[str, str, str, str]:
     account = account_with_keys()
     key_of(account, label="Web shop")
@@ -223,8 +231,60 @@ def _profile() -> tuple[str, str, str, str]:
     return reverse("profile"), "name", "Typed by Ada", "Typed by Bo"
 
 
+def _approval_rule() -> tuple[str, str, str, str]:
+    return reverse("approvals:rule", args=["bulk"]), "threshold", "12", "14"
+
+
+def _price_list() -> tuple[str, str, str, str]:
+    return reverse("billing:price-list-edit", args=[new_list().public_id]), "name", "Typed by Ada", "Typed by Bo"
+
+
+def _price() -> tuple[str, str, str, str]:
+    draft = draft_with(new_list(), BASE)
+    url = reverse("billing:price-edit", args=[draft.public_id]) + f"?item=package&offering={BASE['offering']}"
+    return url, "amount", "15.00", "20.00"
+
+
+def _contract_draft() -> Contract:
+    draft = contract_commands.start_contract(by(), customer=CustomerFactory())
+    validity = {"valid_from": "2026-01-01", "valid_until": None}
+    discount = validity | {"percent": "5.00", "kinds": ["base"]}
+    override = validity | {"offering": "x", "component": "base", "amount": "5.00"}
+    for part, value in (("discounts", discount), ("overrides", override)):
+        contract_commands.replace_term(by(), contract=draft, part=part, index=None, value=value, was=None)
+    return draft
+
+
+def _contract() -> tuple[str, str, str, str]:
+    url = reverse("billing:contract-edit", args=[_contract_draft().public_id])
+    return url, "purchase_order", "Typed by Ada", "Typed by Bo"
+
+
+def _discount() -> tuple[str, str, str, str]:
+    url = reverse("billing:contract-discount", args=[_contract_draft().public_id])
+    return f"{url}?n=0", "percent", "15.00", "20.00"
+
+
+def _override() -> tuple[str, str, str, str]:
+    url = reverse("billing:contract-override", args=[_contract_draft().public_id])
+    return f"{url}?n=0", "amount", "15.00", "20.00"
+
+
+def _connection_billing() -> tuple[str, str, str, str]:
+    url = reverse("billing:connection-billing", args=[ConnectionFactory().public_id])
+    return url, "zone", "Europe/Berlin", "Europe/Paris"
+
+
 EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
+    "access:role-edit": [_custom_role],
     "access:staff-role": [_role],
+    "approvals:rule": [_approval_rule],
+    "billing:connection-billing": [_connection_billing],
+    "billing:contract-discount": [_discount],
+    "billing:contract-edit": [_contract],
+    "billing:contract-override": [_override],
+    "billing:price-edit": [_price],
+    "billing:price-list-edit": [_price_list],
     "customers:account-username": [_username],
     "customers:connection-edit": [lambda: _connection("sendgrid"), lambda: _connection("ahasend")],
     "customers:connection-key": [_key_of_connection],
@@ -241,11 +301,21 @@ AT_THE_PROVIDER = {
 # These add a row, request an operation, or decide: nothing that another person saved is overwritten.
 _NO_EDITS = """
 account_login account_logout account_reset_password account_reauthenticate accept-invitation change-password
+mfa_authenticate mfa_login_webauthn mfa_activate_totp mfa_add_webauthn second-factor-remove recovery-codes
+end-other-sessions end-session access:staff-end-session access:staff-reset-second-factor
+sso-confirm sso-connect sso-disconnect sso-invitation sso-start
+access:role-archive access:role-create
 access:staff-disable access:staff-enable access:staff-end-sessions access:staff-invite access:staff-reset-password
+approvals:cancel approvals:decide
+billing:contract-end billing:contract-publish billing:contract-start billing:contract-term-remove
+billing:exchange-rate-add billing:price-add billing:price-draft-start billing:price-import billing:price-list-archive
+billing:price-list-create billing:price-list-restore billing:price-publish billing:price-remove
+billing:parallel-compare billing:parallel-match billing:parallel-upload billing:quote-offerings billing:unpriced-add
 billing:decide-anomaly billing:decide-figure billing:run-retry billing:run-start billing:undo-anomaly
 billing:undo-figure billing:usage-export billing:worklist-owner
 customers:account-create customers:account-delete customers:account-refresh customers:account-sign-in-as
-customers:account-suspend customers:account-unsuspend customers:archive customers:bulk-act customers:bulk-decide
+customers:account-suspend customers:account-unsuspend customers:archive customers:bulk-act customers:bulk-cancel
+customers:bulk-decide
 customers:bulk-new customers:connection-catalogue customers:connection-create customers:connection-pause
 customers:connection-resume customers:connection-verify customers:create customers:domain-add customers:domain-check
 customers:drift-act customers:drift-scan customers:duplicate-merge customers:estate-choose customers:estate-look
@@ -253,6 +323,7 @@ customers:estate-pause customers:estate-propose customers:estate-start customers
 customers:key-create customers:key-delete customers:key-let-go customers:key-rotate customers:key-secret
 customers:note-add customers:offerings-changes customers:operation-cancel customers:operation-decide
 customers:operation-retry customers:orphan-adopt customers:orphan-aside customers:orphan-watch customers:restore
+customers:recovery-release
 customers:schedule-cancel customers:schedule-new customers:test-message
 """
 NO_EDITS = _NO_EDITS.split()

@@ -230,7 +230,7 @@ class TestSeveralProcesses:
                         taken.set()
                         sleep(0.1)
                     return f"fence {holder.fence}" if holder else "lost"
-                taken.wait(10)
+                taken.wait(60)
                 if n == 1:
                     return "claimed" if type(row).objects.claim(row.pk, now=later) else "lost"
                 try:

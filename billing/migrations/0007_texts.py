@@ -10,6 +10,9 @@ TEXT = StoredTextField(default="", blank=True)
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
+
     dependencies = [
         ("billing", "0006_one_full_run"),
     ]

@@ -1,4 +1,5 @@
-"""Store costs as integer numbers of millionths. One statement per table; stored amounts don't change.
+"""Store costs as integer numbers of millionths on SQLite. PostgreSQL keeps its decimal columns, which the release before
+reads and writes during an upgrade; more digits before the point change the catalog only.
 
 On SQLite a cost is a floating-point number of at most 15 significant digits, below 10^9. Its error is at most 2^-53 of
 it, and so is that of the product with a million, together less than 10^15 * 2 * 2^-53 < 0.23 millionths: rounding to
@@ -26,7 +27,7 @@ OPTIONAL = {"allocated_cost"}
 def scale(apps: Any, schema_editor: Any) -> None:
     for model, names in COSTS.items():
         if schema_editor.connection.vendor == "postgresql":
-            _alter(schema_editor, model, names, "bigint", "({} * 1000000)::bigint")
+            _alter(schema_editor, model, names, "numeric(18, 6)")
         else:
             fields = {name: ScaledDecimalField(null=name in OPTIONAL) for name in names}
             _rebuild(apps, schema_editor, model, fields, "CAST(ROUND({} * 1000000.0) AS INTEGER)")
@@ -35,7 +36,7 @@ def scale(apps: Any, schema_editor: Any) -> None:
 def unscale(apps: Any, schema_editor: Any) -> None:
     for model, names in COSTS.items():
         if schema_editor.connection.vendor == "postgresql":
-            _alter(schema_editor, model, names, "numeric(15, 6)", "{} / 1000000.0")
+            _alter(schema_editor, model, names, "numeric(15, 6)")
         else:
             fields = {
                 name: models.DecimalField(max_digits=15, decimal_places=6, null=name in OPTIONAL) for name in names
@@ -43,9 +44,8 @@ def unscale(apps: Any, schema_editor: Any) -> None:
             _rebuild(apps, schema_editor, model, fields, "{} / 1000000.0")
 
 
-def _alter(schema_editor: Any, model: str, names: tuple[str, ...], type_: str, value: str) -> None:
-    """Change the type of the columns. That is no UPDATE, so the triggers of append-only tables don't refuse it."""
-    changes = (f'ALTER COLUMN "{name}" TYPE {type_} USING {value.format(name)}' for name in names)
+def _alter(schema_editor: Any, model: str, names: tuple[str, ...], type_: str) -> None:
+    changes = (f'ALTER COLUMN "{name}" TYPE {type_}' for name in names)
     schema_editor.execute(f'ALTER TABLE "billing_{model}" {", ".join(changes)}')
 
 
@@ -63,6 +63,8 @@ def _rebuild(apps: Any, schema_editor: Any, model: str, fields: dict[str, Any], 
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ('billing', '0008_labels'),

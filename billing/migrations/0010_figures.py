@@ -11,6 +11,8 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ('billing', '0009_scaled_costs'),
@@ -161,10 +163,12 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.RenameField(
-            model_name='usageperiod',
-            old_name='final',
-            new_name='before_deletion',
+        # The column keeps the name that processes of 0.1.0 read.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField("usageperiod", "final", models.BooleanField(db_column="final", default=False)),
+                migrations.RenameField("usageperiod", "final", "before_deletion"),
+            ],
         ),
         migrations.AddField(
             model_name='pooledsnapshot',

@@ -1,5 +1,6 @@
 """Figures of stored billing periods: what was accepted or held becomes an anomaly, with its decision if there is one.
 
+A process of 0.1.0 then finds no held reading that it could ask to accept.
 Every period that was not read before a delete is open here. The next `billing.assess_figures` derives its status, keeps
 its first version and adds up the roll-ups.
 """
@@ -35,6 +36,7 @@ def fill(apps: Any, schema_editor: Any) -> None:
     for start in range(0, len(accounts), ACCOUNTS):
         _periods(apps, accounts[start : start + ACCOUNTS])
     _anomalies(apps)
+    period.objects.filter(held__isnull=False).update(held=None)
 
 
 def _periods(apps: Any, accounts: list[int]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from django.db import migrations, models
 
 from portal.audit.triggers import AppendOnly
+from portal.kept_columns import KeepColumn, KeepTable
 
 
 def keep_append_only(apps: Any, schema_editor: Any) -> None:
@@ -14,30 +15,16 @@ def keep_append_only(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
+
     dependencies = [("billing", "0011_stored_figures")]
 
     operations = [
         migrations.RunPython(migrations.RunPython.noop, keep_append_only),
-        migrations.RemoveField(
-            model_name='acceptance',
-            name='by',
-        ),
-        migrations.RemoveField(
-            model_name='acceptance',
-            name='snapshot',
-        ),
-        migrations.RemoveField(
-            model_name='usageperiod',
-            name='held',
-        ),
-        migrations.RemoveField(
-            model_name='usageperiod',
-            name='unread_seconds',
-        ),
-        migrations.RemoveField(
-            model_name='usagesnapshot',
-            name='lower',
-        ),
+        KeepColumn("usageperiod", "held"),
+        KeepColumn("usageperiod", "unread_seconds", default="0"),
+        KeepColumn("usagesnapshot", "lower", default="false"),
         migrations.AddConstraint(
             model_name='usageperiod',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('current', None), ('status', 'missing'), ('used', None)), models.Q(models.Q(('status', 'missing'), _negated=True), ('current__isnull', False), ('used__isnull', False)), _connector='OR'), name='usage_period_missing_has_no_figure'),
@@ -50,9 +37,7 @@ class Migration(migrations.Migration):
             model_name='usageperiod',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ('final', 'derived')), _negated=True), ('high', models.F('used')), _connector='OR'), name='usage_period_final_is_exact'),
         ),
-        migrations.DeleteModel(
-            name='Acceptance',
-        ),
+        KeepTable("Acceptance"),
         migrations.RunPython(keep_append_only, migrations.RunPython.noop),
         AppendOnly("billing_decision"),
         AppendOnly("billing_statisticsreading"),

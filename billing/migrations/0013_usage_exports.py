@@ -17,6 +17,8 @@ def note_the_present(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ('billing', '0012_figures_only'),

@@ -7,6 +7,8 @@ from portal.audit.triggers import AppendOnly
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ("billing", "0014_worklist"),
@@ -37,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='syncrun',
             name='position',
-            field=models.BigIntegerField(default=0),
+            field=models.BigIntegerField(db_default=0, default=0),
         ),
         migrations.AlterField(
             model_name='syncrun',

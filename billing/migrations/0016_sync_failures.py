@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import migrations, models
 
+from portal.kept_columns import KeepColumn
+
 CHUNK = 5000
 
 
@@ -24,8 +26,8 @@ class Migration(migrations.Migration):
         migrations.RunPython(remove_done, migrations.RunPython.noop),
         migrations.RemoveConstraint("syncitem", "usage_item_done_has_reading"),
         migrations.RemoveIndex("syncitem", "usage_item_of_account"),
-        migrations.RemoveField("syncitem", "snapshot"),
-        migrations.RemoveField("syncitem", "read_at"),
+        KeepColumn("syncitem", "snapshot"),
+        KeepColumn("syncitem", "read_at"),
         migrations.AlterField(
             "syncitem",
             "state",

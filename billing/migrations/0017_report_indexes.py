@@ -6,6 +6,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
+
     dependencies = [("billing", "0016_sync_failures"), ("customers", "0024_spans")]
 
     operations = [

@@ -5,6 +5,8 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ('billing', '0017_report_indexes'),

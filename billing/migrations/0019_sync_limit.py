@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='syncrun',
             name='limit',
-            field=models.CharField(blank=True, choices=[('quota', "The connection's requests per minute"), ('latency', "The provider's response time"), ('worker', "The worker's processor"), ('database', 'The database')], default='', max_length=8),
+            field=models.CharField(blank=True, choices=[('quota', "The connection's requests per minute"), ('latency', "The provider's response time"), ('worker', "The worker's processor"), ('database', 'The database')], db_default='', default='', max_length=8),
         ),
     ]

@@ -14,22 +14,47 @@ from billing.models.figures import (
     UsagePeriod,
     UsageRollup,
 )
+from billing.models.parallel import ParallelMonth, ParallelResult, ParallelRow
+from billing.models.pricing import (
+    ConnectionBilling,
+    Contract,
+    ContractPriceList,
+    ExchangeRate,
+    PriceList,
+    PriceVersion,
+    Side,
+)
 from billing.models.readings import MidnightReading, PooledSnapshot, UsageSnapshot
 from billing.models.runs import SyncItem, SyncRun
+from billing.models.statements import LineKind, Statement, StatementFinding, StatementLine
 
 __all__ = [
     "MOST_USED",
     "NOT_OVER",
     "UNDECIDED",
     "Anomaly",
+    "ConnectionBilling",
+    "Contract",
+    "ContractPriceList",
     "Decision",
+    "ExchangeRate",
     "FigureVersion",
     "Ledger",
     "LedgerBatch",
+    "LineKind",
     "MidnightReading",
     "MonthTotal",
+    "ParallelMonth",
+    "ParallelResult",
+    "ParallelRow",
     "PooledSnapshot",
+    "PriceList",
+    "PriceVersion",
     "ResetZone",
+    "Side",
+    "Statement",
+    "StatementFinding",
+    "StatementLine",
     "StatisticsReading",
     "Status",
     "SyncItem",

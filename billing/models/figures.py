@@ -99,7 +99,7 @@ class UsagePeriod(models.Model):
     read_after_end_at = models.DateTimeField(null=True)
     next_seen_at = models.DateTimeField(null=True)
     # The usage was read before a delete by the portal.
-    before_deletion = models.BooleanField(default=False)
+    before_deletion = models.BooleanField(default=False, db_column="final")
     days_read = models.BigIntegerField(default=0)
     readings = models.PositiveIntegerField(default=0)
     joined = models.BooleanField(default=False)

@@ -69,12 +69,12 @@ class SyncRun(Fenced):
     )
     # Items pending by then fail: the next night, or the next billing period, has begun.
     until = models.DateTimeField()
-    limit = models.CharField(max_length=8, choices=Limit.choices, default="", blank=True)
+    limit = models.CharField(max_length=8, choices=Limit.choices, default="", db_default="", blank=True)
     message = StoredTextField(default="", blank=True)
     # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     pooled_at = models.DateTimeField(null=True, blank=True)
-    position = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0, db_default=0)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     # Retention: when deletion of the items began, and how many had each cause: {"failed": {cause: number}, ...}.

@@ -19,10 +19,10 @@ from django.utils.functional import cached_property
 
 from billing import money
 from billing.models import MOST_USED, NOT_OVER, FigureVersion, Status, UsagePeriod, UsageSnapshot
-from billing.reports.past_readings import NO_LIMIT, SUMS, EarlierFigures, Statement, sql_of
+from billing.reports.past_readings import NO_LIMIT, SUMS, EarlierFigures, SqlStatement, sql_of
 from billing.usage.duplicates import no_duplicates
 from customers.models import Connection
-from portal.money_field import PLACES
+from portal.money_field import amount_of
 
 TOGETHER = 1000
 
@@ -161,7 +161,7 @@ class FiguresAsOf:
 
     def _read_open(self, start: int, limit: int) -> _OpenFigures:
         """Return the sums of the earlier open figures, and some of all open ones in the order of their periods."""
-        statement = Statement()
+        statement = SqlStatement()
         statement.add_last_readings("earlier", self.earlier, self.batch)
         listed = ("SELECT period, reading FROM earlier", ())
         statement.add("listed", ("period", "reading"), listed, sql_of(self.unchanged.values_list("pk", "current")))
@@ -207,7 +207,7 @@ def open_sums(row: Sequence[Any]) -> dict[str, Any]:
     currency, figures, used, overage, priced, cost = row
     sums = dict.fromkeys(_SUMS, 0) | {"open": int(figures), "figures": int(figures)}
     sums |= {"sum_used": int(used), "sum_overage": int(overage)}
-    return sums | {"currency": currency, "priced": int(priced), "cost": Decimal(int(cost or 0)).scaleb(-PLACES)}
+    return sums | {"currency": currency, "priced": int(priced), "cost": amount_of(cost) or Decimal()}
 
 
 def _totals_of(groups: Sequence[dict[str, Any]], *, with_cost: bool) -> PastTotals:

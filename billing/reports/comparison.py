@@ -9,7 +9,7 @@ from django.db import connection
 
 from billing.models import NOT_OVER
 from billing.reports.as_of import FiguresAsOf, open_sums
-from billing.reports.past_readings import PAST_READING, READING, SUMS, Sql, Statement, sql_of
+from billing.reports.past_readings import PAST_READING, READING, SUMS, Sql, SqlStatement, sql_of
 from billing.usage.figures import FIGURE
 
 # What a change is a change of.
@@ -49,7 +49,7 @@ class Comparison:
 
 def compare_figures(before: FiguresAsOf, after: FiguresAsOf, *, only_settled: bool, part: slice) -> Comparison:
     """Return what differs. A version or a row that is valid at both ends is not compared with itself."""
-    statement = Statement()
+    statement = SqlStatement()
     statement.add_last_readings("open_before", before.earlier, before.batch)
     statement.add_last_readings("open_after", after.earlier, after.batch)
     ended = before.versions.filter(to_batch__lte=after.batch)

@@ -16,6 +16,8 @@ from billing.models import NOT_OVER, FigureVersion, UsageExport
 from billing.reports.exports import exported_periods
 from billing.usage.figures import FIGURE
 from billing.usage.ledger import last_batch
+from portal.access.models import User
+from portal.access.permissions import Permission
 from portal.formats import day_text
 from portal.notices import raising
 
@@ -71,10 +73,16 @@ def latest_exports(exports: QuerySet[UsageExport]) -> list[UsageExport]:
     return list(found.values())
 
 
-def changed_exports(month: date) -> list[tuple[UsageExport, str]]:
+def visible_exports(reader: User) -> QuerySet[UsageExport]:
+    """Return the exports that exist for the user: with cost only for those who may see it."""
+    exports = UsageExport.objects.all()
+    return exports if reader.may(Permission.VIEW_COST) else exports.filter(with_cost=False)
+
+
+def changed_exports(month: date, *, reader: User) -> list[tuple[UsageExport, str]]:
     """Return the exports of a month whose figures changed, each with a sentence, newest first. Without those that a
     later one replaces."""
-    ready = UsageExport.objects.filter(state=UsageExport.State.READY, month=month)
+    ready = visible_exports(reader).filter(state=UsageExport.State.READY, month=month)
     return [(export, change_text(export)) for export in reversed(latest_exports(ready)) if export.changed]
 
 

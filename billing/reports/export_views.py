@@ -6,7 +6,6 @@ import uuid
 from datetime import UTC
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -19,7 +18,7 @@ from django.views.decorators.http import require_GET
 
 from billing.models import UsageExport
 from billing.reports import exports
-from billing.reports.export_changes import changed_exports
+from billing.reports.export_changes import changed_exports, visible_exports
 from billing.reports.filters import UsageFilters
 from billing.usage.periods import month_or_none
 from portal.access.models import User
@@ -40,11 +39,12 @@ class ExportFilters(ListFilters):
     page = page_filter()
 
     def __init__(self, request: HttpRequest) -> None:
-        months = UsageExport.objects.order_by("-month").values_list("month", flat=True).distinct()
+        visible = visible_exports(person(request))
+        months = visible.order_by("-month").values_list("month", flat=True).distinct()
         asked = month_or_none(request.GET.get("month", ""))
         known = sorted({*months, *([asked] if asked else [])}, reverse=True)
         self.months = [(f"{month:%Y-%m}", date_format(month, "F Y")) for month in known]
-        people = User.objects.filter(usage_exports__isnull=False).distinct().order_by("name", "pk")
+        people = User.objects.filter(usage_exports__in=visible).distinct().order_by("name", "pk")
         self.people = [(str(each.pk), each.name) for each in people]
         by_person = {str(each.pk): each for each in people}
         super().__init__(request.GET, person=by_person.get)
@@ -67,15 +67,14 @@ def export_report(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 def usage_exports(request: HttpRequest) -> HttpResponse:
     filters = ExportFilters(request)
-    found = filters.narrow(UsageExport.objects.select_related("by").defer("file", "periods"))
+    found = filters.narrow(visible_exports(person(request)).select_related("by").defer("file", "periods"))
     page = filters.page_of(Paginator(found, EXPORTS_A_PAGE))
-    may_see_cost = person(request).may(Permission.VIEW_COST)
     context = {
         "page": page,
-        "rows": [_shown(export, may_see_cost=may_see_cost) for export in page],
+        "rows": [_shown(export) for export in page],
         "filters": filters,
         "month_query": f"?month={filters.month:%Y-%m}" if filters.month else "",
-        "changed_exports": changed_exports(filters.month) if filters.month else [],
+        "changed_exports": changed_exports(filters.month, reader=person(request)) if filters.month else [],
     }
     return render_page(request, "billing/exports.html", context, filters=filters)
 
@@ -94,9 +93,7 @@ def usage_export_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpRes
 @require_GET
 def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
     """Send the file as it was written; each download is audited."""
-    export = get_object_or_404(UsageExport.objects.defer("periods"), public_id=public_id)
-    if export.with_cost and not person(request).may(Permission.VIEW_COST):
-        raise PermissionDenied
+    export = get_object_or_404(visible_exports(person(request)).defer("periods"), public_id=public_id)
     if not export.is_ready:
         raise Http404
     if not exports.is_intact(export):
@@ -111,14 +108,14 @@ def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
 
 
 def _detail(request: HttpRequest, public_id: uuid.UUID) -> dict[str, Any]:
-    found = UsageExport.objects.select_related("by").defer("file", "periods")
+    found = visible_exports(person(request)).select_related("by").defer("file", "periods")
     export = get_object_or_404(found, public_id=public_id)
-    return _shown(export, may_see_cost=person(request).may(Permission.VIEW_COST))
+    return _shown(export)
 
 
-def _shown(export: UsageExport, *, may_see_cost: bool) -> dict[str, Any]:
+def _shown(export: UsageExport) -> dict[str, Any]:
     return {
         "export": export,
         "filters_shown": exports.filter_labels(export),
-        "may_download": export.is_ready and (may_see_cost or not export.with_cost),
+        "may_download": export.is_ready,
     }

@@ -36,7 +36,7 @@ class EarlierFigures:
     versioned_later: QuerySet[FigureVersion]
 
 
-class Statement:
+class SqlStatement:
     """A statement made of named parts, each of which can read those before it."""
 
     def __init__(self) -> None:

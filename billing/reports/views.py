@@ -51,7 +51,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
                 "ceiling": CEILING.items(),
                 "only": ONLY.items(),
             },
-            "changed_exports": changed_exports(filters.month),
+            "changed_exports": changed_exports(filters.month, reader=person(request)),
             "waiting": waiting_figures().count(),
         }
     return render_page(request, "billing/usage.html", context, filters=filters)

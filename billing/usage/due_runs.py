@@ -88,7 +88,7 @@ def tick(*, now: datetime) -> None:
     The state is in the database, so lost task messages cause no loss.
     """
     store_final_readings()
-    for connection in Connection.objects.filter(paused=""):
+    for connection in Connection.objects.filter(paused__in=Connection.READABLE):
         start_nightly(connection, now=now)
         _start_passes(connection, now=now)
         _start_processing(connection, now=now)
@@ -105,6 +105,7 @@ def work(now: datetime) -> Work:
     running = SyncRun.objects.filter(state=SyncRun.State.RUNNING)
     due = running.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
+        "syncs",
         gettext_lazy("Usage syncs"),
         due.count(),
         due.values_list("not_before", flat=True).first(),

@@ -19,6 +19,7 @@ from time import monotonic, process_time
 from billing.models import SyncItem, SyncRun
 from billing.usage.batches import BATCH, BatchAnswer, RunSession, due_items, flush
 from customers.connections import circuit_breaker
+from customers.models import Connection
 from portal.providers import Evidence, NotSent, ProviderError, RateLimited
 
 # Items of one claim, and how many of them are loaded at a time.
@@ -125,7 +126,9 @@ class Pipeline:
             self._chunk.answers, self._answers = self._answers[:BATCH], self._answers[BATCH:]
             self._changed.notify_all()
         flush(self._chunk)
-        if not self._chunk.run.connection.as_read().filter(paused="").exists():  # the next claim deals with it
+        if (
+            not self._chunk.run.connection.as_read().filter(paused__in=Connection.READABLE).exists()
+        ):  # the next claim deals with it
             self._chunk.stop = True
 
     def _tell_breaker(self) -> None:

@@ -135,7 +135,7 @@ def request_runs(command: Command, *, connections: Iterable[Connection]) -> list
 
 
 def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
-    if connection.paused:
+    if not connection.is_readable:
         raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
     if ended := _ended_just_now(connection, command.now):
         return ended, False
@@ -177,7 +177,7 @@ def told_of_running(run: SyncRun) -> str:
 
 def retry_run(command: Command, *, run: SyncRun) -> None:
     """Retry the failed items in the same run, or resume a paused run. Raises `Refusal`."""
-    if run.connection.paused:
+    if not run.connection.is_readable:
         raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
     if run.state == SyncRun.State.RUNNING:
         raise Refusal(_("This sync is still in progress."))

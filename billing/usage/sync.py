@@ -69,7 +69,7 @@ def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
     run = due.select_related("connection").first()
     if run is None:
         return None
-    if run.connection.paused:
+    if not run.connection.is_readable:
         runs.pause_run(run, message=run.connection.paused_reason or say("run.connection_paused"))
         return None
     if is_out_of_reach(run.connection) and now < run.until:  # a run whose time is over is ended all the same

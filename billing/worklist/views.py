@@ -33,7 +33,8 @@ from customers.connections.queries import connection_choices
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404, add_refusal
 from portal.access.models import User
-from portal.access.permissions import Permission, roles_of
+from portal.access.permissions import Permission
+from portal.access.queries import people_who_may
 from portal.audit.models import AuditEvent
 from portal.audit.overtaken import OvertakenDecision, overtaken_decision
 from portal.audit.queries import entry_of
@@ -199,7 +200,7 @@ def _later() -> str:
 
 def _assignment(request: HttpRequest, row: str, owner: User | None) -> dict[str, Any]:
     """Return what the form needs that assigns a row to a colleague."""
-    able = User.objects.filter(is_active=True, role__in=roles_of(Permission.ACCEPT_USAGE)).order_by("name", "pk")
+    able = people_who_may(Permission.ACCEPT_USAGE).order_by("name", "pk")
     return {"row": row, "owner": owner, "colleagues": able, "next": _opened_on(request)}
 
 

@@ -19,11 +19,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 from customers import forms as customer_forms
 from customers.accounts import forms
 from customers.accounts.sign_in import SignInRefused, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
+from customers.bulk import approval as bulk_approval
 from customers.bulk import commands as bulk_commands
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.commands import request_suspend, request_unsuspend
+from customers.operations.commands import request_unsuspend
 from customers.operations.queries import last_failed
 from customers.operations.request import why_blocked, why_state_is_fixed
 from customers.operations.view_helpers import (
@@ -51,7 +52,7 @@ class AccountAction:
     """One of suspend, unsuspend and delete: its request and its texts."""
 
     kind: OperationKind
-    ask: Callable[..., Operation]
+    ask: Callable[..., Operation | ChangeSet]
     consequences: str
     why: list[tuple[str, Any]]
     question: Text
@@ -63,7 +64,7 @@ class AccountAction:
 
 SUSPEND = AccountAction(
     OperationKind.SUSPEND,
-    request_suspend,
+    bulk_commands.request_account_suspend,
     "suspend_consequences",
     forms.WHY_SUSPEND,
     gettext_lazy("Suspend %(name)s?"),
@@ -84,7 +85,7 @@ UNSUSPEND = AccountAction(
 )
 DELETE = AccountAction(
     OperationKind.DELETE,
-    bulk_commands.request_delete_unapproved,
+    bulk_commands.request_account_delete,
     "delete_consequences",
     forms.WHY_DELETE,
     gettext_lazy("Delete the account for %(name)s?"),
@@ -138,23 +139,22 @@ def _do(
         form = form_class(why=deed.why, **facts)
         return _question(request, account, deed, form, **shown)
     form = form_class(request.POST, why=deed.why, **facts)
-    waits_for_second = _waits_for_second(request, deed)
     if form.is_valid():
         extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
         with refusals_on(form):
-            ask: Callable[..., Any] = bulk_commands.request_delete_approval if waits_for_second else deed.ask
-            asked = ask(command_of(request, form), account=account, **extra)
+            asked = deed.ask(command_of(request, form), account=account, **extra)
             say_repeated(request, asked)
-            if waits_for_second:
+            if isinstance(asked, ChangeSet):
                 return go_to(request, "customers:bulk", asked.public_id)
             return go_to(request, "customers:account", account.public_id)
     return _question(request, account, deed, form, **shown, status=422)
 
 
-def _waits_for_second(request: HttpRequest, deed: AccountAction) -> bool:
-    """Return whether the action is a delete that needs approval: there is another user who may approve it."""
-    delete = deed.kind == OperationKind.DELETE
-    return delete and bulk_commands.needs_approval(person(request), ChangeSet.Kind.DELETE, 1)
+def _needs_approval(request: HttpRequest, account: Account, deed: AccountAction) -> bool:
+    kind = {OperationKind.DELETE: ChangeSet.Kind.DELETE, OperationKind.SUSPEND: ChangeSet.Kind.SUSPEND}.get(deed.kind)
+    if kind is None:
+        return False
+    return bulk_approval.needs_approval(person(request), kind, [account.pk], now=timezone.now())
 
 
 def _question(
@@ -186,10 +186,9 @@ def _question(
         "without_reading": without,
         "here": request.get_full_path(),
     }
-    if _waits_for_second(request, deed):
-        context["approvers"] = bulk_commands.other_approvers(person(request), ChangeSet.Kind.DELETE).order_by("name")[
-            :20
-        ]
+    if _needs_approval(request, account, deed):
+        possible = bulk_approval.other_approvers(person(request), str(deed.kind), now=timezone.now())
+        context |= {"needs_approval": True, "approvers": possible.order_by("name")[:20]}
     return render_page(request, "customers/deed.html", context, status=status)
 
 

@@ -19,6 +19,7 @@ from customers.accounts.create.profile_form import facts_of
 from customers.accounts.create.views import part_context, part_of, say_remarks
 from customers.accounts.keys.queries import SecretPlace, keys_page
 from customers.accounts.queries import account_details
+from customers.bulk import approval as bulk_approval
 from customers.bulk import commands as bulk_commands
 from customers.connections import catalogue
 from customers.directory.forms import AccountForm, NoteForm
@@ -53,7 +54,9 @@ def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "coming": coming_for(context["account"], now=timezone.now()),
     }
     if waiting := context["delete_waits"]:
-        context["approvers"] = bulk_commands.other_approvers(waiting.requested_by, waiting.kind).order_by("name")[:20]
+        context["approvers"] = bulk_approval.other_approvers(
+            waiting.requested_by, waiting.kind, now=timezone.now()
+        ).order_by("name")[:20]
     return render(request, "customers/account.html", context)
 
 

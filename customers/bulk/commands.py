@@ -1,7 +1,7 @@
 """Commands on bulk changes: plan, submit, approve or reject, pause, cancel, plan again.
 
-A bulk change of more than `ALONE` accounts, or any delete, needs approval once there is another active user whose role
-may give it. They approve the plan they saw, by its hash. The run itself is in `customers.bulk.run`.
+Whether one needs approval is decided in `customers.bulk.approval`. The approver approves the plan they saw, by its
+hash. The run itself is in `customers.bulk.run`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from django.conf import settings
-from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
+from customers.bulk import approval
 from customers.bulk.plan import Planner, permission_of
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
-from customers.operations.commands import cancel_operation, request_delete
+from customers.operations.commands import cancel_operation, request_delete, request_suspend
 from customers.operations.submissions import submit_once
 from portal.access.models import User
-from portal.access.permissions import require, roles_of
+from portal.access.permissions import require
+from portal.approvals import approvers, notifications, restored
 from portal.commands import Command
 from portal.formats import at_text
 from portal.queue import enqueue_on_commit
 from portal.refusals import Refusal
 
 RUN = "customers.run_change_set"
-# So many accounts can be changed without approval, and so many one plan may have.
-ALONE = 10
+# So many accounts one plan may have.
 MOST = 5000
 # So long a rejected request is shown to its requester.
 REJECTED_FOR = timedelta(days=7)
@@ -56,23 +55,6 @@ STEPS = {
         ChangeSet.State.CANCELLED,
     ),
 }
-
-
-# --- Permissions ------------------------------------------------------------------------------------------------------
-
-
-def other_approvers(person: User, kind: str) -> QuerySet[User]:
-    """Return the other users who may approve: active, with a password set, of a role that may do it."""
-    may = User.objects.filter(is_active=True, role__in=roles_of(permission_of(kind))).exclude(pk=person.pk)
-    return may.exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
-
-
-def exceeds_limit(kind: str, accounts: int) -> bool:
-    return kind == ChangeSet.Kind.DELETE or accounts > ALONE
-
-
-def needs_approval(person: User, kind: str, accounts: int) -> bool:
-    return bool(settings.SECOND_PERSON) and exceeds_limit(kind, accounts) and other_approvers(person, kind).exists()
 
 
 # --- Planning ---------------------------------------------------------------------------------------------------------
@@ -171,14 +153,18 @@ def submit_bulk_change(command: Command, *, change_set: ChangeSet) -> ChangeSet:
         ready = change_set.items.filter(state=ChangeSetItem.State.READY).count()
         if not ready:
             raise Refusal(_("None of the accounts in this bulk change can be changed."))
+        approval.lock_rule_of(change_set.kind)  # before any account
         if account := _deleted_account(change_set):
             _refuse_second_delete(account, besides=change_set)
-        second = needs_approval(command.person, change_set.kind, ready)
-        told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
-        if not second and exceeds_limit(change_set.kind, ready):
-            told["alone"] = True
+        if ChangeSet.objects.select_for_update().get(pk=change_set.pk).state != ChangeSet.State.PLANNED:
+            change_set.refresh_from_db()
+            return change_set  # a double click
+        second, facts = approval.decide(command, change_set)
+        told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]} | facts
         verb = "bulk.submitted" if second else "bulk.started"
-        _move(command, change_set, verb, told, second_person=second, not_before=command.now)
+        times: dict[str, Any] = {"not_before": command.now, "submitted_at": command.now}
+        if _move(command, change_set, verb, told, second_person=second, **times) and second:
+            approval.tell_bulk_approvers(change_set, now=command.now)
     return change_set
 
 
@@ -188,11 +174,22 @@ def approve_bulk_change(command: Command, *, change_set: ChangeSet, plan_hash: s
     if command.person.pk == change_set.requested_by_id:
         raise Refusal(_("You can't approve your own request. Another team member has to approve it."))
     with transaction.atomic():
+        _refuse_decider(command, change_set)
         if not plan_hash == change_set.plan_hash == hash_of(change_set):
             raise Refusal(_("The plan changed since you reviewed it. Review it again."))
         facts: dict[str, Any] = {"approved_by": command.person, "approved_hash": plan_hash, "not_before": command.now}
         if not _move(command, change_set, "bulk.approved", {"plan": plan_hash[:12]}, **facts):
             raise Refusal(_("This bulk change is no longer waiting for approval."))
+        approval.tell_decision(change_set, now=command.now)
+
+
+def _refuse_decider(command: Command, change_set: ChangeSet) -> None:
+    permissions = approval.deciding_permissions(change_set.kind)
+    if not approvers.may_approve(command.person, change_set.requested_by, *permissions, now=command.now):
+        raise Refusal(approvers.too_recent_text())
+    # 0.1.0 stored no time of submission.
+    asked_at = change_set.submitted_at or change_set.created_at
+    restored.refuse_from_before(change_set.requested_by, requested_at=asked_at)
 
 
 def reject_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
@@ -206,6 +203,7 @@ def reject_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
         if not _move(command, change_set, "bulk.refused", reason=why, **facts):
             raise Refusal(_("This bulk change is no longer waiting for approval."))
         change_set.items.filter(state=ChangeSetItem.State.READY).update(state=ChangeSetItem.State.CANCELLED)
+        approval.tell_decision(change_set, now=command.now)
 
 
 def requests_of(person: User, *, now: datetime) -> list[ChangeSet]:
@@ -214,16 +212,6 @@ def requests_of(person: User, *, now: datetime) -> list[ChangeSet]:
     open_ones = Q(state__in=(ChangeSet.State.WAITING, ChangeSet.State.RUNNING, ChangeSet.State.PAUSED))
     mine = ChangeSet.objects.filter(open_ones | rejected, requested_by=person)
     return list(mine.order_by("-pk")[:20])
-
-
-def waiting_for(person: User) -> list[ChangeSet]:
-    """Return what this user could approve now, oldest first."""
-    waiting = (
-        ChangeSet.objects.filter(state=ChangeSet.State.WAITING)
-        .exclude(requested_by=person)
-        .select_related("requested_by")
-    )
-    return [each for each in waiting.order_by("pk")[:50] if person.may(permission_of(each.kind))]
 
 
 # --- Pause, resume, cancel --------------------------------------------------------------------------------------------
@@ -236,8 +224,21 @@ def pause_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
 
 
 def resume_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
+    """Continue. Raises `Refusal` where it would need approval if it was submitted now."""
     require(command.person, permission_of(change_set.kind))
-    _move(command, change_set, "bulk.resumed", message="", not_before=command.now)
+    with transaction.atomic():
+        approval.refuse_resume(command, change_set)
+        _move(command, change_set, "bulk.resumed", message="", not_before=command.now)
+
+
+def cancel_request(command: Command, *, change_set: ChangeSet) -> None:
+    """Cancel the person's own request that waits for approval, whatever their role is by now. Raises `Refusal`."""
+    if command.person.pk != change_set.requested_by_id:
+        raise Refusal(_("Only the team member who requested this can cancel it."))
+    with transaction.atomic():
+        if not ChangeSet.objects.select_for_update().filter(pk=change_set.pk, state=ChangeSet.State.WAITING).exists():
+            raise Refusal(_("This bulk change is no longer waiting for approval."))
+        _cancel(command, change_set)
 
 
 def cancel_bulk_change(command: Command, *, change_set: ChangeSet) -> tuple[int, int]:
@@ -246,10 +247,7 @@ def cancel_bulk_change(command: Command, *, change_set: ChangeSet) -> tuple[int,
     require(command.person, permission_of(change_set.kind))
     with transaction.atomic():
         ChangeSet.objects.select_for_update().get(pk=change_set.pk)  # no row begins meanwhile
-        ready = change_set.items.filter(state=ChangeSetItem.State.READY)
-        told = {"not_asked": ready.count()}
-        if _move(command, change_set, "bulk.cancelled", told, message="", finished_at=command.now):
-            ready.update(state=ChangeSetItem.State.CANCELLED)
+        _cancel(command, change_set)
     taken_back = begun = 0
     for operation in Operation.objects.open().filter(change_set_item__change_set=change_set).order_by("pk"):
         try:
@@ -258,6 +256,14 @@ def cancel_bulk_change(command: Command, *, change_set: ChangeSet) -> tuple[int,
         except Refusal:
             begun += 1
     return taken_back, begun
+
+
+def _cancel(command: Command, change_set: ChangeSet) -> None:
+    ready = change_set.items.filter(state=ChangeSetItem.State.READY)
+    told = {"not_asked": ready.count()}
+    if _move(command, change_set, "bulk.cancelled", told, message="", finished_at=command.now):
+        ready.update(state=ChangeSetItem.State.CANCELLED)
+        notifications.stop_telling_approvers(about=str(change_set.public_id), now=command.now)
 
 
 def _move(
@@ -317,20 +323,32 @@ def _refuse_second_delete(account: Account, besides: ChangeSet | None = None) ->
         raise Refusal(why_delete_waits(waiting))
 
 
-def request_delete_unapproved(command: Command, *, account: Account, without_reading: bool = False) -> Operation:
-    """Request a delete that needs no approval, because no one else could give it. Raises `Refusal`."""
+def request_account_delete(
+    command: Command, *, account: Account, without_reading: bool = False
+) -> Operation | ChangeSet:
+    """Request a delete: a bulk change of one that waits for approval where the rule is on, else the operation. Raises
+    `Refusal`, and what `approval.decide` raises."""
     with transaction.atomic():
-        _refuse_second_delete(account)
-        return request_delete(command, account=account, without_reading=without_reading)
+        if not approval.waits(command, ChangeSet.Kind.DELETE, [account.pk]):
+            _refuse_second_delete(account)
+            return request_delete(command, account=account, without_reading=without_reading)
+        wanted = {"without_reading": without_reading}
+        return _plan_and_submit(command, ChangeSet.Kind.DELETE, account, wanted)
 
 
-def request_delete_approval(command: Command, *, account: Account, without_reading: bool = False) -> ChangeSet:
-    """Request a delete that waits for approval: a bulk change of one. Raises `Refusal`."""
-    wanted = {"without_reading": without_reading}
+def request_account_suspend(command: Command, *, account: Account, **more: Any) -> Operation | ChangeSet:
+    """Request a suspend: a bulk change of one that waits for approval where the person's suspends exceed the limit of
+    the rule, else the operation. Raises `Refusal`, and what `approval.decide` raises."""
     with transaction.atomic():
-        made = plan_bulk_change(command, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk], wanted=wanted)
-        if made.state != ChangeSet.State.PLANNED:
-            return made
-        if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
-            raise Refusal(item.note)
-        return submit_bulk_change(command, change_set=made)
+        if not approval.waits(command, ChangeSet.Kind.SUSPEND, [account.pk]):
+            return request_suspend(command, account=account, within_limit=True, **more)
+        return _plan_and_submit(command, ChangeSet.Kind.SUSPEND, account, more.get("payload") or {})
+
+
+def _plan_and_submit(command: Command, kind: str, account: Account, wanted: dict[str, Any]) -> ChangeSet:
+    made = plan_bulk_change(command, kind=kind, account_ids=[account.pk], wanted=wanted)
+    if made.state != ChangeSet.State.PLANNED:
+        return made
+    if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
+        raise Refusal(item.note)
+    return submit_bulk_change(command, change_set=made)

@@ -97,7 +97,10 @@ class Planner:
         """Add what prevents any change at the provider, and warnings."""
         account, kind = row.account, KIND_OF[self.kind]
         same = next((each for each in under_way if each.kind in (kind, OperationKind.DELETE)), None)
-        if why := (hold and hold.text) or why_blocked(account, kind, same):
+        despite = bool(hold and self.wanted.get("despite_hold") == str(hold.public_id))
+        if hold and despite:
+            row.warnings.append(hold.text)
+        if why := (hold and not despite and hold.text) or why_blocked(account, kind, same):
             raise Refusal(why)
         if under_way:
             row.warnings.append(_("Starts after %(code)s finishes.") % {"code": under_way[0].code})

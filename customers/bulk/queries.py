@@ -12,13 +12,14 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
-from customers.bulk import commands
-from customers.bulk.plan import permission_of
+from customers.bulk import approval, commands
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
 from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
+from portal.approvals import approvers
+from portal.approvals.queries import WaitingRow
 from portal.consistent_reads import streamed_read
 from portal.filters import Filter, ListFilters, one_of
 from portal.providers import CAPABILITIES
@@ -111,13 +112,13 @@ class SetPage:
         )
 
 
-def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str]) -> SetPage:
+def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str], now: datetime) -> SetPage:
     counts, filters = _counts(change_set), SetFilters(asked)
     items = _of_view(filters.narrow(change_set.items.all()), filters.show).select_related(
         "account__customer", "account__connection", "operation"
     )
     tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
-    others = list(commands.other_approvers(change_set.requested_by, change_set.kind).order_by("name")[:20])
+    others = approval.other_approvers(change_set.requested_by, change_set.kind, now=now)
     is_mine = person.pk == change_set.requested_by_id
     return SetPage(
         change_set=change_set,
@@ -125,12 +126,20 @@ def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str]) -
         what=what_text(change_set),
         counts=counts,
         filters=filters,
-        approvers=others,
+        approvers=list(others.order_by("name")[:20]),
         tabs=[tab for tab in tabs if tab[2] or tab[0] == filters.show],
         page=Paginator(items, SIZE).get_page(asked.get("page")),
         is_mine=is_mine,
-        may_approve=not is_mine and person.may(permission_of(change_set.kind)),
+        may_approve=others.filter(pk=person.pk).exists(),
     )
+
+
+def draft_needs_approval(change_set: ChangeSet, *, now: datetime) -> bool:
+    """Return whether a draft would need approval if it was submitted now."""
+    if change_set.state != ChangeSet.State.PLANNED:
+        return False
+    ready = change_set.items.filter(state=ChangeSetItem.State.READY).values_list("account_id", flat=True)
+    return approval.needs_approval(change_set.requested_by, change_set.kind, set(ready), now=now)
 
 
 def _effects(change_set: ChangeSet) -> list[Effect]:
@@ -202,9 +211,26 @@ def what_text(change_set: ChangeSet) -> str:
     return f"{label}: {wanted['tag']}" if "tag" in wanted else label
 
 
-def waiting_sets(person: User) -> list[tuple[ChangeSet, str]]:
-    """Return the bulk changes that wait for the user's approval, in words."""
-    return [(each, what_text(each)) for each in commands.waiting_for(person)]
+def waiting_sets(person: User, lookup: approvers.Lookup) -> list[WaitingRow]:
+    """Return the bulk changes that wait, for the list of everything that needs approval."""
+    sets = ChangeSet.objects.filter(state=ChangeSet.State.WAITING).order_by("pk")
+    sets = sets.select_related("requested_by__custom_role")
+    return [_waiting_row(each, person, lookup) for each in sets[:SIZE]]
+
+
+def _waiting_row(each: ChangeSet, person: User, lookup: approvers.Lookup) -> WaitingRow:
+    possible = lookup.others(each.requested_by, *approval.deciding_permissions(each.kind))
+    return WaitingRow(
+        code=each.code,
+        what=what_text(each),
+        url=each.get_absolute_url(),
+        requested_by=each.requested_by,
+        requested_at=each.submitted_at or each.created_at,
+        reason=each.reason,
+        names=approvers.names(possible),
+        is_mine=each.requested_by_id == person.pk,
+        may_decide=person in possible,
+    )
 
 
 def own_sets(person: User, *, now: datetime) -> list[tuple[ChangeSet, str]]:

@@ -18,7 +18,7 @@ from customers.bulk.commands import RUN, hash_of
 from customers.bulk.plan import KIND_OF, OF_TAGS, base_of, permission_of
 from customers.directory.commands import change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Hold, Operation
-from customers.operations.commands import StaleVersion, request_delete, request_planned
+from customers.operations.commands import StaleVersion, request_delete, request_planned, request_suspend
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
@@ -144,7 +144,11 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
     if kind == ChangeSet.Kind.DELETE:
         without_reading = bool(change_set.wanted.get("without_reading"))
         return request_delete(command, account=account, without_reading=without_reading)
-    if kind == ChangeSet.Kind.SUSPEND and (hold := Hold.objects.of(account.pk, now=now)):
-        raise Refusal(hold.text)
+    if kind == ChangeSet.Kind.SUSPEND:
+        hold = Hold.objects.of(account.pk, now=now)
+        if hold and change_set.wanted.get("despite_hold") != str(hold.public_id):
+            raise Refusal(hold.text)
+        # The limit was checked when the bulk change was submitted, or another person approved it.
+        return request_suspend(command, account=account, payload=change_set.wanted, within_limit=True)
     before, after = item.before, item.after
     return request_planned(command, KIND_OF[kind], account, version=item.version, before=before, after=after)

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -91,8 +92,8 @@ def _page(
     overtaken: OvertakenDecision | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    found = queries.set_page(change_set, person(request), asked=request.GET)
-    waits = commands.needs_approval(change_set.requested_by, change_set.kind, found.total)
+    now = timezone.now()
+    found = queries.set_page(change_set, person(request), asked=request.GET, now=now)
     context = {
         "found": found,
         "set": change_set,
@@ -101,8 +102,7 @@ def _page(
         "refusal": refusal,
         "overtaken": overtaken,
         "typed": request.POST.get("reason", ""),
-        "needs_second": waits,
-        "over_the_line": commands.exceeds_limit(change_set.kind, found.total),
+        "needs_second": queries.draft_needs_approval(change_set, now=now),
     }
     return render_page(request, "customers/bulk/set.html", context, status=status, filters=found.filters)
 
@@ -123,7 +123,7 @@ STEPS = {
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Carry out `do`: submit, pause, resume, cancel or again."""
     change_set, command, do = _set_or_404(public_id), command_of(request), request.POST.get("do", "")
-    if do in ("submit", "again") and (asked := _password_first(request, change_set)):
+    if do in ("submit", "again", "resume") and (asked := _password_first(request, change_set)):
         return asked
     try:
         match do:
@@ -140,6 +140,18 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 raise Http404
     except Refusal as refusal:
         return _page(request, change_set, refusal=str(refusal), status=422)
+    return go_to(request, "customers:bulk", change_set.public_id)
+
+
+@require_POST
+def bulk_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Cancel the user's own request, also where their role can't make bulk changes."""
+    change_set = _set_or_404(public_id)
+    try:
+        commands.cancel_request(command_of(request), change_set=change_set)
+    except Refusal as refusal:
+        return _page(request, _set_or_404(public_id), refusal=str(refusal), status=422)
+    messages.success(request, _("Request canceled. Nothing was changed."))
     return go_to(request, "customers:bulk", change_set.public_id)
 
 

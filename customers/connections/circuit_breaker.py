@@ -99,7 +99,7 @@ def start_again(connection: Connection) -> None:
 
 def due_connections(*, now: datetime) -> list[int]:
     """Return the connections whose trial is due."""
-    open_ = Breaker.objects.filter(connection__paused="", retry_at__lte=now).order_by("retry_at")
+    open_ = Breaker.objects.filter(connection__paused__in=Connection.READABLE, retry_at__lte=now).order_by("retry_at")
     return list(open_.values_list("connection", flat=True))
 
 
@@ -111,7 +111,7 @@ def try_again(
     now = clock()
     lease = now + TRIAL_LEASE
     mine = Breaker.objects.filter(connection=connection_id)
-    connection = Connection.objects.filter(pk=connection_id, paused="").first()
+    connection = Connection.objects.filter(pk=connection_id, paused__in=Connection.READABLE).first()
     if connection is None or mine.filter(retry_at__lte=now).update(retry_at=lease) != 1:
         return
     with recorded() as exchanges, suppress(ProviderError, DecryptionError):  # the exchange is enough

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from customers.connections import rate_limit
 from customers.models import Connection
-from portal import providers
+from portal import metrics, providers
 
 INTERACTIVE_SECONDS = 10.0
 _exchanges: ContextVar[list[providers.Evidence] | None] = ContextVar("exchanges", default=None)
@@ -67,6 +67,13 @@ def recorded() -> Iterator[list[providers.Evidence]]:
 
 
 def _note(evidence: providers.Evidence) -> None:
+    metrics.count_provider_call(
+        kind=evidence.kind,
+        endpoint=evidence.endpoint,
+        status=evidence.status,
+        failure=evidence.failure,
+        seconds=evidence.duration_ms / 1000,
+    )
     exchanges = _exchanges.get()
     if exchanges is not None:
         exchanges.append(evidence)

@@ -14,9 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers.connections import circuit_breaker, credentials
+from customers.connections import circuit_breaker, credential_checks, credentials
 from customers.connections.client import client_for, config_of
-from customers.models import Connection, Operation
+from customers.models import Connection, Operation, Recovery
 from customers.models.connection import last4
 from customers.models.operation_states import OPEN, OperationKind
 from portal import providers
@@ -110,16 +110,23 @@ def _edit(command: Command, connection: Connection, *, facts: dict[str, Any], ap
     if v2_password or forgets:
         connection.seal("v2_password_sealed", v2_password)
         columns.append("v2_password_sealed")
-    told |= {"replaced": [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]}
+    replaced = [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]
+    told |= {"replaced": replaced}
     told |= {"removed": ["v2 sign-in"] if forgets else []}
 
     def then() -> None:
+        secrets = {"api_key": api_key, "v2_password": v2_password}
+        approved = (
+            credential_checks.check_credential_change(command, connection, replaced, facts=changes, secrets=secrets)
+            if replaced
+            else {}
+        )
         _refuse_another_list(connection, changes)  # nothing is sent while the row is locked (transitions.intend)
         command.record(
             verb="connection.edited",
             obj=connection,
             before={name: before[name] for name in changes},
-            after={name: value for name, value in told.items() if name in changes or value},
+            after={name: value for name, value in told.items() if name in changes or value} | approved,
         )
         if "base_url" in changes:
             circuit_breaker.start_again(connection)
@@ -276,11 +283,14 @@ def _replace_key(command: Command, connection: Connection, *, api_key: str, v2_p
         columns.append("v2_password_sealed")
 
     def then() -> None:
+        replaced = ["API key", *(["v2 sign-in"] if v2_password else [])]
+        secrets = {"api_key": api_key, "v2_password": v2_password or ""}
+        told = credential_checks.check_credential_change(command, connection, replaced, secrets=secrets)
         command.record(
             verb="connection.key_replaced",
             obj=connection,
             before={"ends_in": before},
-            after={"ends_in": connection.api_key_last4},
+            after={"ends_in": connection.api_key_last4} | told,
         )
         _resume_refused(command, connection)
 
@@ -309,7 +319,7 @@ def verify_connection(command: Command, *, connection: Connection) -> bool:
 
 def pause_connection(command: Command, *, connection: Connection) -> None:
     """Stop sending anything on this connection. Queued operations stay queued."""
-    _pause(command, Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON)
+    _pause(command, connection, Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON)
     connection.refresh_from_db()
 
 
@@ -318,7 +328,7 @@ def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> No
     Nothing happens where it was edited since: the answer is about another key or address then."""
     path = reverse("customers:connection", args=[connection.public_id])  # may import all pages: not with the row locked
     with transaction.atomic():
-        if _pause(Command(None, now, reason=message), connection.as_read(), Paused.BY_AUTH):
+        if _pause(Command(None, now, reason=message), connection, connection.as_read(), Paused.BY_AUTH):
             notices.raised(
                 KEY_REFUSED,
                 about=str(connection.public_id),
@@ -330,11 +340,17 @@ def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> No
 
 
 def resume_connection(command: Command, *, connection: Connection) -> None:
+    """Resume a paused connection. After a restore it is on hold then, until `customers.recovery` releases it."""
     with transaction.atomic():
+        recovery = Recovery.objects.filter(connection=connection.pk, released_at=None).first()
         changed = (
             Connection.objects.filter(pk=connection.pk)
-            .exclude(paused="")
-            .update(paused="", paused_reason="", paused_at=None)
+            .exclude(paused__in=Connection.READABLE)
+            .update(
+                paused=Paused.BY_RESTORE if recovery else Paused.NO,
+                paused_reason="",
+                paused_at=recovery.began_at if recovery else None,
+            )
         )
         if changed:
             command.record(verb="connection.resumed", obj=connection)
@@ -342,11 +358,15 @@ def resume_connection(command: Command, *, connection: Connection) -> None:
     connection.refresh_from_db()
 
 
-def _pause(command: Command, which: QuerySet[Connection], kind: str) -> bool:
+def _pause(command: Command, connection: Connection, which: QuerySet[Connection], kind: str) -> bool:
     with transaction.atomic():
-        changed = which.filter(paused="").update(paused=kind, paused_reason=command.reason[:300], paused_at=command.now)
+        if kind == Paused.BY_AUTH:  # also on hold after a restore: a rejected key is not used to read either
+            which = which.filter(paused__in=Connection.READABLE)
+        else:
+            which = which.filter(paused="")
+        changed = which.update(paused=kind, paused_reason=command.reason[:300], paused_at=command.now)
         if changed:
-            command.record(verb="connection.paused", obj=which.get())
+            command.record(verb="connection.paused", obj=connection)
     return bool(changed)
 
 

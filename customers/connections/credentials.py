@@ -6,6 +6,7 @@ hash (docs/decisions/credentials.md).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from time import monotonic
@@ -14,11 +15,15 @@ from urllib.parse import urlsplit
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Count, Value
+from django.db.models.functions import Left, StrIndex
 from django.utils.translation import gettext as _
 
 from customers.connections.client import client_for, config_of
-from customers.models import Connection
+from customers.models import Connection, KeySecret
 from portal import encryption, providers
+from portal.access import second_factor
+from portal.approvals.models import Approval
 from portal.encryption import DecryptionError
 from portal.providers import Provider, ProviderError, Unsupported
 from portal.refusals import Refusal
@@ -164,3 +169,15 @@ def without_hash() -> Iterator[tuple[Connection, str]]:
         hashes = hashes_of(connection.kind, connection.base_url, key)
         stored = Connection.objects.filter(credential_hash__in=hashes).values_list("credential_hash", flat=True).first()
         yield connection, stored or hashes[0]
+
+
+def secrets_by_key() -> Counter[str]:
+    """Return how many secrets are stored under each field key, by its ID, without decrypting any; those of second
+    factors too."""
+    found = second_factor.sealed_by_key()
+    for model in (Connection, KeySecret, Approval):
+        for column in model.SEALED_FIELDS:
+            sealed = model._default_manager.order_by().exclude(**{column: ""})
+            name = Left(column, StrIndex(column, Value(":")) - 1)
+            found.update(dict(sealed.values_list(name).annotate(n=Count("pk"))))
+    return found

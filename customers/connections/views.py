@@ -143,6 +143,7 @@ def connection_verify(request: HttpRequest, public_id: UUID) -> HttpResponse:
     return go_to(request, "customers:connection", connection.public_id)
 
 
+@reauthenticated(minutes=10)
 def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     form = PauseForm(request.POST)
@@ -160,6 +161,7 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     return go_to(request, "customers:connection", connection.public_id)
 
 
+@reauthenticated(minutes=10)
 def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     commands.resume_connection(command_of(request), connection=connection)

@@ -10,7 +10,8 @@ from customers.connections import catalogue
 from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Offering
 from portal.access.models import User
-from portal.access.permissions import Permission, roles_of
+from portal.access.permissions import Permission
+from portal.access.queries import people_who_may
 from portal.state_labels import account_state_choices
 
 Pairs = list[tuple[str, str]]
@@ -50,7 +51,7 @@ def _packages() -> Pairs:
 
 
 def _owners(chosen: str) -> Pairs:
-    may = User.objects.filter(is_active=True, role__in=roles_of(Permission.EDIT_CUSTOMER))
+    may = people_who_may(Permission.EDIT_CUSTOMER)
     found = [(str(key), name) for key, name in may.order_by("name").values_list("public_id", "name")[:200]]
     if chosen and chosen != NOBODY and chosen not in dict(found):
         gone = User.objects.filter(public_id=chosen).values_list("public_id", "name")

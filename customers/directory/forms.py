@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from customers.forms import PhoneField, TagsField, TokenForm, WebsiteField, ZoneField
 from customers.models import Connection, Customer
 from portal.access.models import User
-from portal.access.permissions import Permission, roles_of
+from portal.access.permissions import Permission
+from portal.access.queries import people_who_may
 from portal.edits import EditForm
 from portal.typed_text import TypedEmail, TypedText, matches
 
@@ -46,10 +46,10 @@ class CustomerForm(EditForm):
         """Set up the form. `besides`: the customer that is edited or added; its own reference is no duplicate."""
         super().__init__(*args, **kwargs)
         self.besides = customer.public_id if customer else besides
-        may = Q(is_active=True, role__in=roles_of(Permission.EDIT_CUSTOMER))
+        may = people_who_may(Permission.EDIT_CUSTOMER)
         if customer and customer.owner_id:
-            may |= Q(pk=customer.owner_id)
-        self.fields["owner"].queryset = User.objects.filter(may).order_by("name")  # type: ignore[attr-defined]
+            may |= User.objects.filter(pk=customer.owner_id)
+        self.fields["owner"].queryset = may.order_by("name")  # type: ignore[attr-defined]  # it is a ModelChoiceField
 
     def clean_external_reference(self) -> str:
         reference: str = self.cleaned_data["external_reference"]

@@ -114,9 +114,13 @@ def _entry(event: AuditEvent) -> TimelineEntry:
     )
 
 
+# Their values are for readers of the audit log.
+_MAY_HOLD_COST = frozenset({"usage.decided"})
+
+
 def _changes(event: AuditEvent) -> str:
     """Return the changes of an edit. The values at a creation are on the page already."""
-    if not event.before:
+    if not event.before or event.verb in _MAY_HOLD_COST:
         return ""
     nothing = "—"
     return "; ".join(f"{each.label}: {each.before or nothing} → {each.after or nothing}" for each in differences(event))

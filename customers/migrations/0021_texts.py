@@ -25,6 +25,9 @@ ANSWER = [
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
+
     dependencies = [
         ("customers", "0020_names"),
     ]

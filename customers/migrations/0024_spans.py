@@ -26,6 +26,9 @@ def keep_what_is_stored(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
+
     # After the migrations of billing that name the model by its earlier name.
     dependencies = [("customers", "0023_import_unmatched"), ("billing", "0008_labels")]
 
@@ -42,6 +45,7 @@ class Migration(migrations.Migration):
                     ("final", "Before a delete"),
                     ("noticed", "After a change that was noticed"),
                 ],
+                db_default="final",
                 default="final",
                 max_length=10,
             ),
@@ -49,7 +53,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="usagereading",
             name="failure",
-            field=portal.texts.StoredTextField(blank=True, default=""),
+            field=portal.texts.StoredTextField(blank=True, db_default="", default=""),
         ),
         migrations.AlterField(
             model_name="usagereading",

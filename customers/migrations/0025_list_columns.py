@@ -28,6 +28,8 @@ def drop_index(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    atomic = False
 
     dependencies = [
         ('customers', '0024_spans'),
@@ -46,12 +48,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='account',
             name='archived',
-            field=models.BooleanField(default=False, editable=False),
+            field=models.BooleanField(db_default=False, default=False, editable=False),
         ),
         migrations.AddField(
             model_name='account',
             name='company',
-            field=models.TextField(default='', editable=False),
+            field=models.TextField(db_default='', default='', editable=False),
         ),
         migrations.AddField(
             model_name='account',

@@ -7,6 +7,7 @@ from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, Operation, Step, UsageReading
+from customers.models.recovery import Recovery
 from customers.models.remote_account import RemoteAccount, Scan
 from customers.models.schedule import Hold, Schedule
 from customers.models.sign_in import SignInRequest
@@ -34,6 +35,7 @@ __all__ = [
     "Note",
     "Offering",
     "Operation",
+    "Recovery",
     "RemoteAccount",
     "Scan",
     "Schedule",

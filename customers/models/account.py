@@ -71,7 +71,7 @@ class Account(models.Model):
     merged_at = models.DateTimeField(null=True, blank=True, default=None, editable=False)
     # Whether its customer is archived, who owns it, and its name in lower case. Kept equal by triggers, so that lists
     # find and sort their rows by indexes of one table.
-    archived = models.BooleanField(default=False, editable=False)
+    archived = models.BooleanField(default=False, db_default=False, editable=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -81,7 +81,7 @@ class Account(models.Model):
         db_constraint=False,
         db_index=False,
     )
-    company = models.TextField(default="", editable=False)
+    company = models.TextField(default="", db_default="", editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
     email = models.EmailField(max_length=254, help_text=_("The email address the account was created with."))
     is_test = models.BooleanField(default=False)

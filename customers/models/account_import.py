@@ -32,7 +32,8 @@ class AccountImport(Fenced):
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=500, default="", blank=True)
-    unmatched = models.JSONField(default=dict, blank=True)  # rows of the list without an account: count and first ones
+    # Rows of the list without an account: their count and the first ones.
+    unmatched = models.JSONField(default=dict, db_default={}, blank=True)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -45,3 +45,8 @@ def is_out_of_reach(connection: Connection) -> bool:
 def at_work(path: str = "") -> Q:
     """Match connections that are neither paused nor unreachable. `path` leads to one, as in "connection__"."""
     return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})
+
+
+def readable(path: str = "") -> Q:
+    """Match connections that are reachable and may be read: at work, or on hold after a restore."""
+    return Q(**{f"{path}paused__in": Connection.READABLE, f"{path}breaker__opened_at": None})

@@ -44,12 +44,14 @@ class ChangeSet(Fenced):
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"} or {}.
+    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"}, {"despite_hold"} or {}.
     wanted = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=1000)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_sets")
     client_token = models.CharField(max_length=64)
     created_at = models.DateTimeField()
+    # When it was applied, or approval was requested; None for a draft.
+    submitted_at = models.DateTimeField(null=True, blank=True)
     # Hash of everything that is to be done. An approval names the hash it was given for.
     plan_hash = models.CharField(max_length=64, default="", blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PLANNED)

@@ -38,6 +38,10 @@ class Connection(models.Model):
         NO = "", _("Not paused")
         BY_PERSON = "person", _("Paused manually")
         BY_AUTH = "auth", _("The provider rejected the key")
+        BY_RESTORE = "restore", _("On hold after a restore")
+
+    # Read, but not changed, in the second of these.
+    READABLE: ClassVar[tuple[str, ...]] = (Paused.NO, Paused.BY_RESTORE)
 
     # Encrypted columns and the name each is bound to; the rotation command goes through these.
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"api_key_sealed": "api_key", "v2_password_sealed": "v2_password"}
@@ -113,6 +117,19 @@ class Connection(models.Model):
 
     def open(self, column: str) -> str:
         return encryption.decrypt(getattr(self, column), context=self.context_of(column))
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Return whether the database was restored and the connection not released since: read, but not changed."""
+        return self.paused == self.Paused.BY_RESTORE
+
+    @property
+    def on_hold_since(self) -> datetime | None:
+        return self.paused_at if self.is_on_hold else None
+
+    @property
+    def is_readable(self) -> bool:
+        return self.paused in self.READABLE
 
     @property
     def capabilities(self) -> providers.Capabilities:

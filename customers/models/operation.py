@@ -60,8 +60,21 @@ class Operation(Fenced):
     is_bulk = models.BooleanField(default=False, db_default=False, editable=False)
     follows = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="followers")
     retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="retries")
+    # ID of the page request that caused it, for the log; "" = none did.
+    request_id = models.CharField(max_length=40, default="", db_default="", blank=True, editable=False)
 
     state = models.CharField(max_length=20, choices=OperationState.choices, default=OperationState.QUEUED)
+    # Open when a backup was made from which the database was restored: it may have been sent since. Set until that is
+    # assumed (`transitions.assume_all_sent`).
+    recovery = models.ForeignKey(
+        "customers.Recovery",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        editable=False,
+        db_index=False,
+    )
     # What no two busy operations may share: an account, or the connection's creates.
     concurrency_key = models.CharField(max_length=80, default="", blank=True, db_column="lane")
     # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
@@ -141,6 +154,12 @@ class Operation(Fenced):
         return f"op_{self.public_id.hex[:6].upper()}"
 
     @property
+    def log_context(self) -> dict[str, str]:
+        """Values for each line of the log about it. Its own request replaces that of the message, even where it has
+        none: the message may be about another operation's end."""
+        return {"operation": self.code, "kind": self.kind, "request_id": self.request_id}
+
+    @property
     def is_final(self) -> bool:
         return self.state in FINAL
 
@@ -209,6 +228,8 @@ class Attempt(models.Model):
     call = models.CharField(max_length=200)
     request = models.TextField(default="", blank=True)
     intended_at = models.DateTimeField()
+    # The installation's epoch that the sender knew (`portal.installation`).
+    epoch = models.PositiveIntegerField(default=1, db_default=1)
     # Of creates alone: remote accounts and scans up to these keys existed before this send. Keys order events where
     # clocks can't.
     remote_account_mark = models.BigIntegerField(null=True, blank=True, db_column="sighting_mark")
@@ -247,12 +268,12 @@ class UsageReading(models.Model):
     # None where no operation made the change.
     operation = models.ForeignKey(Operation, null=True, on_delete=models.PROTECT, related_name="usage_readings")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_readings")
-    moment = models.CharField(max_length=10, choices=Moment.choices, default=Moment.FINAL)
+    moment = models.CharField(max_length=10, choices=Moment.choices, default=Moment.FINAL, db_default=Moment.FINAL)
     source = models.CharField(max_length=20)
     taken_at = models.DateTimeField()
     # {} where the reading failed; `failure` says why.
     usage = models.JSONField(default=dict, blank=True)
-    failure = StoredTextField(default="", blank=True)
+    failure = StoredTextField(default="", db_default="", blank=True)
 
     class Meta:
         db_table = "customers_finalreading"

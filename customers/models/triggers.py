@@ -8,6 +8,7 @@ through migrations; a migration back past the column removes it.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,17 +116,24 @@ def before_migrate(*, using: str, **_: Any) -> None:
 def after_migrate(*, using: str, **_: Any) -> None:
     """Create the triggers where their column exists, and correct what was written while they were gone."""
     connection = connections[using]
-    with transaction.atomic(using=using), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         if ACCOUNT not in connection.introspection.table_names(cursor):
             return
         columns = {column.name for column in connection.introspection.get_table_description(cursor, ACCOUNT)}
-        if connection.vendor == "sqlite":
+    is_sqlite = connection.vendor == "sqlite"
+    # On PostgreSQL one transaction for each: they would lock accounts, customers and connections together.
+    with transaction.atomic(using=using) if is_sqlite else nullcontext(), connection.cursor() as cursor:
+        if is_sqlite:
             remove(using)
-        for copy in COPIES:
-            if copy.column in columns:
-                for statement in copy.sqlite() if connection.vendor == "sqlite" else copy.postgresql():
+        for copy in (copy for copy in COPIES if copy.column in columns):
+            if is_sqlite:
+                for statement in copy.sqlite():
                     cursor.execute(statement)
-                cursor.execute(copy.correction(vendor=connection.vendor))
+            else:
+                editor = connection.schema_editor()
+                for statement in copy.postgresql():
+                    editor.execute(statement)
+            cursor.execute(copy.correction(vendor=connection.vendor))
 
 
 def remove(using: str, *columns: str) -> None:

@@ -217,6 +217,7 @@ class Alarm:
     kind: str
     title: str
     text: str
+    path: str = ""
 
 
 def check_workers(*, now: datetime) -> None:
@@ -280,8 +281,9 @@ def same_name_alarm(names: list[str]) -> Alarm | None:
 @dataclass(frozen=True)
 class Work:
     """The amount of one kind of work. `due` could begin now, the oldest of it since `oldest_at`; `running` is leased by
-    a worker; `expired` was, and the lease ran out. `route` is the page that shows it."""
+    a worker; `expired` was, and the lease ran out. `route` is the page that shows it, `code` its name in metrics."""
 
+    code: str
     label: str | Promise
     due: int
     oldest_at: datetime | None
@@ -311,22 +313,24 @@ def all_work(*, now: datetime) -> list[Work]:
     changes = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
     work_of = partial(_work_of, now=now)
     return [
-        work_of(_("Operations"), "customers:operations", transitions.ready(now=now), operations),
-        work_of(_("Unknown outcomes to verify"), "customers:operations", unknown.filter(free), unknown),
+        work_of("operations", _("Operations"), "customers:operations", transitions.ready(now=now), operations),
+        work_of("unknown", _("Unknown outcomes to verify"), "customers:operations", unknown.filter(free), unknown),
         work_of(
+            "scans",
             _("Account list scans"),
             "customers:drift",
             scans.filter(not_started),
             scans.exclude(not_started),
             since="started_at",
         ),
-        work_of(_("Account imports"), "customers:orphans", imports.filter(free), imports),
-        work_of(_("Scheduled changes"), "customers:coming", changes, since="due_at"),
+        work_of("imports", _("Account imports"), "customers:orphans", imports.filter(free), imports),
+        work_of("schedules", _("Scheduled changes"), "customers:coming", changes, since="due_at"),
         *(work(now) for work in _ALSO),
     ]
 
 
 def _work_of(
+    code: str,
     label: str | Promise,
     route: str,
     due: QuerySet[Any],
@@ -340,4 +344,4 @@ def _work_of(
     if leased is not None:
         running, expired = Q(lease_until__gte=now), Q(lease_until__lt=now)
         found |= leased.aggregate(running=Count("pk", filter=running), expired=Count("pk", filter=expired))
-    return Work(label=label, route=route, **found)
+    return Work(code=code, label=label, route=route, **found)

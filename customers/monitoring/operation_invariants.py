@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, Subquery, Value, Window
 from django.db.models.functions import Coalesce, Lag, RowNumber
@@ -21,10 +22,13 @@ from customers.models.operation_states import (
     OperationKind,
     OperationState,
 )
+from customers.monitoring import approval_invariants
 from customers.monitoring.invariants import Invariant
 from customers.operations import idempotency
 from customers.operations.outcomes import NotApplied
 from portal.access.permissions import roles_of
+from portal.access.role_history import custom_role_had
+from portal.access.roles import Role
 from portal.audit.models import AuditEvent
 
 # An expired lease is handled by the next tick of the dispatcher; after this time it counts as left behind.
@@ -152,23 +156,31 @@ def sent_too_often(now: datetime) -> Iterator[str]:
 
 
 def approved_by_who_asked(now: datetime) -> Iterator[str]:
-    """I17. Constraints `change_set_second_is_another` and `change_set_runs_once_approved` enforce it too; this finds a
-    database that lost them, and a delete or a long run whose approval was for another plan."""
+    """I17. Constraints of change sets and requests enforce it too; this finds a database that lost them, a delete or a
+    long run whose approval was for another plan, and a change that a rule covers without approval and break-glass."""
     for each in ChangeSet.objects.filter(approved_by=F("requested_by")):
         yield f"{each.code} was approved by its requester"
     ran = ChangeSet.objects.filter(second_person=True, items__operation__isnull=False).distinct()
     for each in ran.filter(Q(approved_by=None) | ~Q(approved_hash=F("plan_hash"))):
         yield f"{each.code} was applied without approval of its plan"
+    yield from approval_invariants.decided_by_requester()
+    yield from approval_invariants.changed_without_approval()
 
 
 def without_the_right(now: datetime) -> Iterator[str]:
-    """I18. Requesters had the permission. The role is the one in the audit log's first event about an operation."""
+    """I18. Requesters had the permission. The role is the one in the audit log's first event about an operation, and a
+    custom one counts with the permissions it had then."""
     asked = AuditEvent.objects.filter(object_id=OuterRef("public_id")).order_by("id")
     role = Coalesce(Subquery(asked.values("actor_role")[:1]), Value(""))
-    lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role)
+    event_id = Coalesce(Subquery(asked.values("id")[:1]), Value(0))
+    lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role, event_id=event_id)
     for kind, permission in PERMISSION_OF_KIND.items():
-        for each in lately.filter(kind=kind).exclude(role__in=roles_of(permission)):
-            who = each.role or "a role missing from the audit log"  # type: ignore[attr-defined]  # annotated
+        doubtful: Any = lately.filter(kind=kind).exclude(role__in=roles_of(permission))
+        for each in doubtful:
+            built_in = not each.role or each.role in Role.values
+            if not built_in and custom_role_had(each.role, permission, event_id=each.event_id):
+                continue
+            who = each.role or "a role missing from the audit log"
             yield f"{each.code} {each.kind} was requested by {who}"
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, OuterRef, Subquery
+from django.urls import reverse
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -16,6 +17,8 @@ from customers.models import Connection, Heartbeat, InvariantCheck, Operation, S
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.monitoring import heartbeat, invariants
+from customers.monitoring.doctor.findings import Severity
+from customers.monitoring.doctor.table import examine
 from customers.monitoring.heartbeat import Alarm, QueueState, Work
 from customers.operations.queries import NEEDS_A_PERSON
 from portal.formats import HOUR, ago_text
@@ -64,6 +67,7 @@ def system_status(*, now: datetime) -> dict[str, Any]:
     broken = _broken(check)
     bad = {each["code"] for each in broken}
     alarms = [
+        *_deployment(),
         *_silence(scheduler, workers),
         *_consumers(workers, queues, heartbeat.names_used_twice(rows, now=now)),
         *_clocks(workers, connections),
@@ -89,6 +93,13 @@ def system_status(*, now: datetime) -> dict[str, Any]:
         "alarms": sorted(alarms, key=lambda each: each.kind != "danger"),
         "told": list(Notice.objects.all()[:SHOWN]),
     }
+
+
+def _deployment() -> Iterator[Alarm]:
+    """Yield what the quick checks of `manage.py doctor` find."""
+    for each in examine(quick=True):
+        kind = "danger" if each.severity == Severity.ERROR else "warn"
+        yield Alarm(kind, each.title, f"{each.why} {each.fix}")
 
 
 def _states() -> list[tuple[str, int]]:
@@ -181,7 +192,13 @@ def _standing(work: list[WorkRow]) -> Iterator[Alarm]:
 
 
 def _unreachable(connections: list[Connection]) -> Iterator[Alarm]:
-    if stopped := [each.name for each in connections if each.paused or is_out_of_reach(each)]:
+    if held := [each.name for each in connections if each.is_on_hold]:
+        title = _("The database was restored from a backup. On hold: %(names)s") % {
+            "names": get_text_list(held, _("and"))
+        }
+        text = _("Nothing is sent there until an admin releases each connection on the page Recovery.")
+        yield Alarm("danger", title, text, reverse("customers:recovery"))
+    if stopped := [each.name for each in connections if not each.is_readable or is_out_of_reach(each)]:
         title = _("Nothing is sent through %(names)s") % {"names": get_text_list(stopped, _("and"))}
         yield Alarm(
             "warn", title, _("Operations are waiting and won't be lost. The reason is shown under Connections below.")

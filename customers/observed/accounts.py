@@ -26,9 +26,9 @@ from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from customers.connections.client import client_for
 from customers.connections.commands import record_contact
-from customers.models import Account, AccountKey, AccountSpan, Operation, SendingDomain
+from customers.models import Account, AccountKey, AccountSpan, Connection, Operation, SendingDomain
 from customers.models.account import AccountState, as_rows, package_name_of
-from customers.models.breaker import at_work
+from customers.models.breaker import readable
 from customers.models.operation_states import OPEN
 from customers.observed import spans
 from portal.providers import (
@@ -337,16 +337,20 @@ def learn_identity(*, account: Account, provider: Provider) -> None:
         account.connection.as_read().filter(probe_available=None).update(probe_available=True)
 
 
-def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
-    """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open."""
+def accounts_to_read(*, now: datetime, read_before: datetime | None = None) -> QuerySet[Account]:
+    """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open. A reading
+    from before `read_before` is old in any case."""
+    old, tried = now - READ_EVERY, now - READ_AGAIN_AFTER
+    if read_before:
+        old, tried = max(old, read_before), max(tried, read_before)
     return (
         Account.objects.filter(
             Q(state_read_at=None)
-            | Q(state_read_at__lt=now - READ_EVERY)
+            | Q(state_read_at__lt=old)
             # A suspend reads the state alone.
             | Q(offerings_read_at__lt=now - READ_EVERY, read_tried_at__lt=now - OFFERINGS_AGAIN_AFTER),
-            Q(read_tried_at=None) | Q(read_tried_at__lt=now - READ_AGAIN_AFTER),
-            at_work("connection__"),
+            Q(read_tried_at=None) | Q(read_tried_at__lt=tried),
+            readable("connection__"),
             provider_id__isnull=False,
             duplicate_of=None,
         )
@@ -354,3 +358,8 @@ def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
         .exclude(operations__state__in=OPEN)
         .order_by("state_read_at")
     )
+
+
+def accounts_to_read_of(connection: Connection, *, now: datetime) -> QuerySet[Account]:
+    """Return those of one connection. On hold, whatever was last read before the hold is read again."""
+    return accounts_to_read(now=now, read_before=connection.on_hold_since).filter(connection=connection)

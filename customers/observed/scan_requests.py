@@ -9,7 +9,7 @@ from django.db import transaction
 
 from customers.connections.client import background_client
 from customers.models import Connection
-from customers.models.breaker import at_work
+from customers.models.breaker import readable
 from customers.models.remote_account import Scan
 from customers.observed.account_list import (
     NIGHTLY_HOUR,
@@ -45,8 +45,8 @@ def request_scan(command: Command, *, connection: Connection) -> Scan:
 
 
 def request_scans(command: Command) -> list[Scan]:
-    """Request a scan of every connection that is not paused."""
-    connections = Connection.objects.filter(paused="")
+    """Request a scan of every connection that is not paused, those on hold included."""
+    connections = Connection.objects.filter(paused__in=Connection.READABLE)
     return [request_scan(command, connection=each) for each in connections]
 
 
@@ -58,7 +58,7 @@ def request_nightly_scans(*, now: datetime) -> int:
     begun = 0
     if now.hour < NIGHTLY_HOUR:
         return 0
-    for connection in Connection.objects.filter(at_work()):
+    for connection in Connection.objects.filter(readable()):
         expire_scans(now=now, connection=connection)
         tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
         tried = tonight.exclude(taken_at=None).count()

@@ -21,7 +21,7 @@ from django.db.models import Q, QuerySet
 
 from customers.models import Account, Connection, Operation, UsageReading
 from customers.models.account import NOT_THERE, AccountState
-from customers.models.breaker import at_work
+from customers.models.breaker import readable
 from customers.models.operation_states import USAGE_IS_READ_AFTER, OperationKind, OperationState
 from portal.providers import (
     Provider,
@@ -134,7 +134,7 @@ def accounts_with_usage_due(*, now: datetime) -> QuerySet[Account]:
     """Return the accounts whose usage is due because of a change and can be read, the oldest first."""
     return (
         Account.objects.filter(
-            at_work("connection__"), usage_due_at__lte=now, provider_id__isnull=False, duplicate_of=None
+            readable("connection__"), usage_due_at__lte=now, provider_id__isnull=False, duplicate_of=None
         )
         .exclude(connection__usage_source=UsageSource.POOLED)
         .exclude(connection__usage_source__in=NEEDS_USERNAME, v2_username="")

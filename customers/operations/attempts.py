@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from customers.models import Attempt, Operation
 from customers.models.operation_states import OperationKind
+from portal.installation.epochs import current_epoch
 
 # Outcomes of a send that may have changed something.
 UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
@@ -25,6 +26,11 @@ def has_possible_effect(operation: Operation) -> bool:
     """Return whether a send may have changed something, or is known to have, while the operation is not done."""
     traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
     return operation.attempts.filter(outcome__in=traces).exists()
+
+
+def sent_before_restore(operation: Operation) -> bool:
+    """Return whether a send of unknown outcome is from before a restore: what followed it is not in the rows."""
+    return operation.attempts.filter(outcome__in=UNCERTAIN, epoch__lt=current_epoch()).exists()
 
 
 def late_answer(operation: Operation) -> Attempt | None:

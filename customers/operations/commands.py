@@ -87,6 +87,13 @@ def cancel_operation(command: Command, *, operation: Operation) -> None:
     started = Refusal(_("The operation has already started and can't be canceled."))
     if operation.state != OperationState.QUEUED:
         raise started
+    if operation.recovery_id is not None:
+        raise Refusal(
+            _(
+                "It may have been sent after the backup from which the database was restored, so it can't be canceled. "
+                "Its outcome is checked after the connection is released."
+            )
+        )
     try:
         with transaction.atomic():
             operation.take_over()

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from customers.models import Account, AccountSpan, Attempt, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationState
 from customers.observed import spans, usage_readings
 from customers.operations import transitions
+from portal import metrics
 from portal.leases import LostLease
 from portal.providers import Evidence
 from portal.texts import say
@@ -57,13 +59,21 @@ def conclude(
         fields["result"] = result
     try:
         with transaction.atomic():
-            unanswered.update(**answer)
+            _store_answer(unanswered, operation, answer)
             return _write(operation, after, account, also, now=now, summary=summary, **fields)
     except LostLease:
         with transaction.atomic():
-            if unanswered.update(**answer) and also:
+            if _store_answer(unanswered, operation, answer) and also:
                 also(now)
         return False
+
+
+def _store_answer(unanswered: QuerySet[Attempt], operation: Operation, answer: dict[str, Any]) -> bool:
+    """Write the answer on its attempt, and count it once that is committed. False where it has one already."""
+    stored = unanswered.update(**answer) == 1
+    if stored:
+        transaction.on_commit(metrics.ATTEMPTS.labels(operation.kind, answer["outcome"]).inc)
+    return stored
 
 
 def succeed(

@@ -53,8 +53,7 @@ log = structlog.get_logger(__name__)
 Verdict = TypeVar("Verdict")
 Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
-# The provider's last answer was a refusal, but an earlier send of the same operation may have worked: checked before it
-# ends.
+# Refusals after which an earlier send of the operation may still have worked: checked before it ends.
 LAST_WORD_NO = ("rejected", "forbidden", "key_reused")
 SAYS_LATER = (401, 409, 429)
 # Errors that the credential alone may cause. With one that was replaced meanwhile they are no answer to the request.
@@ -67,17 +66,19 @@ def perform(
     operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] | None = None
 ) -> bool:
     """Execute as much of an operation as possible now; return False if there is nothing to do. Safe to call at any time
-    and repeatedly. `connect` replaces the client, which for a bulk change leaves a part of the provider's rate to what
-    people wait for."""
+    and repeatedly. `connect` replaces the client, which in a bulk change leaves people a part of the rate."""
     now = clock()
     operation = transitions.claim(operation_id, now=now) or transitions.claim_for_verification(operation_id, now=now)
     if operation is None:
         return False
-    with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
+    with structlog.contextvars.bound_contextvars(**operation.log_context):
         with recorded() as exchanges:
             try:
-                connect = connect or (background_client if operation.is_bulk else client_for)
-                _work(operation, connect, clock, claimed_at=now)
+                if operation.recovery and operation.state == OperationState.CLAIMED:
+                    transitions.assume_all_sent(operation, now=clock())
+                else:
+                    connect = connect or (background_client if operation.is_bulk else client_for)
+                    _work(operation, connect, clock, claimed_at=now)
             except LostLease:
                 log.warning("operation.lease_lost")
         circuit_breaker.record_exchanges(operation.connection, exchanges=exchanges, clock=clock)

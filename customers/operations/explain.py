@@ -80,6 +80,8 @@ def explanation(operation: Operation) -> str:
 
 
 def _queued(operation: Operation) -> str:
+    if operation.connection.is_on_hold:
+        return _("The connection is on hold after a restore. Nothing is sent until an admin releases it.")
     if operation.connection.paused:
         return _("The connection is paused. Nothing is sent until an admin resumes it.")
     if is_out_of_reach(operation.connection):

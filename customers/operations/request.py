@@ -10,6 +10,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
+import structlog
 from django.db.models import F
 from django.utils.translation import gettext as _
 
@@ -24,6 +25,7 @@ from portal.access.permissions import require
 from portal.commands import Command
 from portal.providers import ReportedState
 from portal.queue import enqueue_on_commit
+from portal.queue_settings import REQUEST_ID
 from portal.refusals import Refusal
 
 PERFORM = "customers.perform"
@@ -185,6 +187,7 @@ def queue_operation(
         client_token=command.token,
         retry_of=command.retry_of,
         is_bulk=command.is_bulk,
+        request_id=structlog.contextvars.get_contextvars().get(REQUEST_ID, ""),
         version=account.version,
         not_before=command.now,
         created_at=command.now,

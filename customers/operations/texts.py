@@ -32,6 +32,14 @@ TEXTS: dict[str, str | Promise] = {
         "Repaired: the request was sent but its response was not recorded, so the outcome is being checked."
     ),
     "repaired.queued": _("Repaired: the request was never sent, so it was queued again."),
+    "api_key.made_before_restore": _(
+        "API key %(id)s exists at the provider. It was created before the database was restored, so its secret may have"
+        " been revealed and be in use. Ask the customer. If it isn't in use, delete it and create a key again."
+    ),
+    "restore.assumed_sent": _(
+        "The database was restored from a backup, and this may have been sent after the backup. The outcome is being"
+        " checked before anything is sent."
+    ),
     # Reviews
     "decided.linked": _("Manually linked to %(id)s."),
     "decided.not_created": _("A team member confirmed that the account was not created."),

@@ -19,11 +19,14 @@ from customers.models.breaker import at_work
 from customers.models.operation import OperationQuerySet
 from customers.models.operation_states import FINAL, OperationKind, OperationState, check_step
 from customers.operations.create_limits import create_concurrency_key, creates_one_at_a_time, stop_of_create
-from portal import audit
+from portal import audit, metrics
+from portal.installation.epochs import current_epoch
 from portal.leases import LostLease
 from portal.texts import say
 
 CLAIMS_BEFORE_A_PERSON = 3
+# The creates of a restored connection become unknown one by one, and are searched for after that.
+ASSUMED_TOGETHER = timedelta(seconds=10)
 
 
 class SuspendOnHold(Exception):
@@ -126,7 +129,7 @@ def move(
         fields |= {"lost_claims": 0, "attempt_count": F("attempt_count") + 1}
         counted |= {"attempt_count": operation.attempt_count + 1}
     if after == OperationState.UNKNOWN:
-        fields |= {"unknown_at": now}
+        fields = {"unknown_at": now} | fields
     with transaction.atomic(savepoint=savepoint):
         operation.write(**fields)
         _add_step(operation, after, now=now, by=by, note=summary)
@@ -223,8 +226,55 @@ def intend(
             call=call,
             request=request,
             intended_at=now,
+            epoch=current_epoch(),
             clock_skew=clock_skew,
             **(_marks() if is_create else {}),
+        )
+
+
+def assume_all_sent(operation: Operation, *, now: datetime) -> None:
+    """Move a claimed operation of a restored database to unknown, as if it had been sent right after the backup: it may
+    have been, and is then found like any send without an answer. Nothing is sent here.
+
+    All other creates of the connection that the restore left open follow: accounts are assigned to all unknown creates
+    together.
+    """
+    _assume_sent(operation, now=now)
+    left = Operation.objects.filter(connection=operation.connection_id, kind=OperationKind.CREATE)
+    queued = left.filter(state=OperationState.QUEUED, recovery__isnull=False).values_list("pk", flat=True)
+    for operation_id in list(queued):
+        if other := claim(operation_id, now=now):
+            _assume_sent(other, now=now)
+
+
+def _assume_sent(operation: Operation, *, now: datetime) -> None:
+    recovery = operation.recovery
+    if recovery is None:  # assumed by another worker just now
+        raise LostLease(operation)
+    summary = say("restore.assumed_sent")
+    with transaction.atomic():
+        move(operation, OperationState.SENDING, now=now, recovery=None)
+        Attempt.objects.create(
+            operation=operation,
+            n=operation.attempt_count,
+            fence=operation.fence,
+            call="sent since the backup?",
+            message=summary,
+            intended_at=recovery.backup_at,
+            epoch=recovery.epoch - 1,
+            outcome=Attempt.Outcome.UNKNOWN,
+            answered_at=now,
+            clock_skew=recovery.scan.clock_skew if recovery.scan else None,
+            remote_account_mark=recovery.remote_account_mark,
+            scan_mark=recovery.scan_mark,
+        )
+        move(
+            operation,
+            OperationState.UNKNOWN,
+            now=now,
+            not_before=now + ASSUMED_TOGETHER,
+            unknown_at=recovery.began_at,  # nothing was sent since, so a scan of the hold counts
+            summary=summary,
         )
 
 
@@ -291,13 +341,15 @@ def backoff(requeues: int, *, now: datetime) -> datetime:
 def _concurrency_key(operation: Operation) -> str:
     """Return the account's key; but creates at a provider without idempotency keys run one at a time, unless identity
     can be proved afterwards."""
-    if operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection):
+    one_at_a_time = operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection)
+    if one_at_a_time and operation.recovery_id is None:  # else nothing is sent under this claim
         return create_concurrency_key(operation.connection_id)
     return f"account:{operation.account_id}"
 
 
 def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:
     last = operation.steps.count() if operation.last_step is None else operation.last_step
+    transaction.on_commit(metrics.STEPS.labels(operation.kind, after).inc)
     operation.last_step = last + 1
     Step.objects.create(
         operation=operation,

@@ -104,8 +104,9 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def operation_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Resolve an operation manually. The input is shown again when it is refused, or when another user was first."""
     operation = queries.operation_or_404(public_id)
-    deletes = operation.kind == OperationKind.DELETE and request.POST.get("choice") == "try_again"
-    if deletes and (asked := reauth.confirm_first(request, 10)):  # as for requesting it
+    guarded = operation.kind == OperationKind.DELETE or kind_of(operation).is_about_keys
+    repeats = guarded and request.POST.get("choice") == "try_again"
+    if repeats and (asked := reauth.confirm_first(request, 10)):  # as for requesting it
         return asked
     form = DecideForm(operation, request.POST)
     if not _is_late(operation, request) and form.is_valid():

@@ -21,13 +21,18 @@ SILENT = timedelta(hours=26)
 @dataclass(frozen=True)
 class RailConnection:
     connection: Connection
-    state: str  # paused, refused, unreachable, silent, slow, good or new
+    state: str  # paused, held, refused, unreachable, silent, slow, good or new
 
     @property
     def dot(self) -> str:
-        return {"good": "good", "slow": "warn", "silent": "warn", "refused": "bad", "unreachable": "bad"}.get(
-            self.state, "off"
-        )
+        return {
+            "good": "good",
+            "slow": "warn",
+            "silent": "warn",
+            "held": "bad",
+            "refused": "bad",
+            "unreachable": "bad",
+        }.get(self.state, "off")
 
 
 def rail_connections_now() -> list[RailConnection]:
@@ -37,6 +42,8 @@ def rail_connections_now() -> list[RailConnection]:
 
 
 def _state(connection: Connection, now: datetime) -> str:
+    if connection.is_on_hold:
+        return "held"
     if connection.paused:
         return "refused" if connection.paused == Connection.Paused.BY_AUTH else "paused"
     if is_out_of_reach(connection):

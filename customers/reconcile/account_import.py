@@ -24,6 +24,7 @@ from customers.models import Account, AccountImport, AccountImportItem, Connecti
 from customers.reconcile.import_list import ImportRow
 from customers.reconcile.link import NotNow, link_account
 from portal import audit
+from portal.approvals import gate
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.commands import Command
@@ -287,6 +288,11 @@ def _take(item: AccountImportItem, provider: Provider, *, now: datetime) -> None
             customer=_customer_of(item),
             provider=provider,
         ).customer
+    except (gate.ApprovalRequired, gate.NobodyLeft):
+        state, message = (
+            AccountImportItem.State.FAILED,
+            _("Linking this needs approval. Link it on its own page."),
+        )
     except Refusal as refusal:
         if isinstance(refusal, NotNow) and item.tries + 1 < TRIES:
             AccountImportItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)

@@ -19,6 +19,7 @@ from customers.observed import accounts as observed_accounts
 from customers.observed import spans
 from customers.observed.matching import identities_of, possible_creates
 from customers.operations.request import lock_customer
+from customers.reconcile import link_proof
 from portal.access.permissions import Permission, require
 from portal.commands import Command
 from portal.providers import (
@@ -50,6 +51,7 @@ def link_account(command: Command, *, remote_account: RemoteAccount, customer: C
         with transaction.atomic():
             lock_customer(customer)
             _refuse_what_a_create_may_have_made(remote_account, columns)
+            told = link_proof.check_link(command, remote_account, customer, email=columns["email"])
             account = Account.objects.create(
                 customer=customer,
                 connection=remote_account.connection,
@@ -65,7 +67,7 @@ def link_account(command: Command, *, remote_account: RemoteAccount, customer: C
                 verb="account.adopted",
                 obj=account,
                 customer=customer,
-                after={"provider_id": remote_account.provider_id, "state": columns["state"]},
+                after={"provider_id": remote_account.provider_id, "state": columns["state"]} | told,
             )
     except IntegrityError:
         raise Refusal(_("This account is already linked to a customer.")) from None

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Schedule
 from customers.models.account import as_rows
 from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind
+from customers.operations import bulk_limit
 from customers.operations.kinds.offerings import check_offerings
 from customers.operations.request import need_reason, permit, why_unavailable
 from customers.operations.submissions import submit_once
@@ -71,10 +72,12 @@ def schedule_change(
     """
 
     def make() -> Schedule:
+        rule = bulk_limit.lock_rule() if kind == Schedule.Kind.SUSPEND else None
         locked = (
             Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(pk=account.pk)
         )
         facts = _facts(command, locked, Schedule.Kind(kind), due_at, offerings)
+        bulk_limit.refuse_schedule(rule, command.person, locked, due_at=facts["due_at"])
         schedule = Schedule.objects.create(
             account=locked,
             kind=kind,
@@ -115,6 +118,8 @@ def edit_schedule(
             raise Refusal(_("This scheduled change has already run or was canceled. Nothing was saved."))
         before = Schedule.objects.select_related("account__connection", "account__customer").get(pk=schedule.pk)
         facts = _facts(command, before.account, Schedule.Kind(before.kind), due_at, offerings)
+        rule = bulk_limit.lock_rule() if before.kind == Schedule.Kind.SUSPEND else None
+        bulk_limit.refuse_schedule(rule, command.person, before.account, due_at=facts["due_at"])
         told = _told(before)
         # The token was another user's, and must not meet one of this one's.
         if before.requested_by_id != command.person.pk:

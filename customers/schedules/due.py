@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Hold, Operation, Schedule
 from customers.models.account import AccountState
 from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
+from customers.operations import bulk_limit
 from customers.operations.commands import request_planned
 from customers.operations.request import why_state_is_fixed
 from customers.schedules.commands import after, waiting
@@ -57,6 +58,8 @@ def run_schedule(schedule_id: int, *, now: datetime) -> None:
         if not taken.update(version=F("version") + 1):  # locks the row until the end: a second worker finds it ended
             return
         schedule = Schedule.objects.select_related("requested_by").get(pk=schedule_id)
+        if schedule.kind == Schedule.Kind.SUSPEND:
+            bulk_limit.lock_rule()  # before the account
         schedule.account = (
             Account.objects.select_for_update(of=("self",))
             .select_related("connection", "customer")

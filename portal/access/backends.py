@@ -6,6 +6,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
 from portal.access.models import User
+from portal.access.sso.queries import needs_sso
 
 
 class StaffBackend(BaseBackend):
@@ -21,8 +22,8 @@ class StaffBackend(BaseBackend):
             User().set_password(password)  # as slow as checking one
             return None
         right = user.check_password(password)
-        return user if right and user.is_active else None
+        return user if right and user.is_active and not needs_sso(user) else None
 
     def get_user(self, user_id: Any) -> User | None:
-        """Return the user of a session. Called at every request, so disabling a user ends the session."""
-        return User.objects.filter(pk=user_id, is_active=True).first()
+        """Return the user of a session, with the role. Called at every request, so disabling a user ends it."""
+        return User.objects.select_related("custom_role").filter(pk=user_id, is_active=True).first()

@@ -10,8 +10,10 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from portal.access.permissions import rules
+from portal.access.permissions import Permission, rules
+from portal.access.throttling import ROUTES
 
+_LIMIT_HINT = "Add it to ROUTES in portal/access/throttling.py."
 _HINT = "Declare it in portal/access/permissions.toml: route name -> method -> permission."
 
 
@@ -37,6 +39,9 @@ def undeclared(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
         if name not in declared:
             shown = f'The route "{name}"' if name else f'The unnamed route "{pattern}"'
             found.append(Error(f"{shown} has no declared permission.", hint=_HINT, id="access.E001"))
+    for name, rule in rules().routes.items():
+        if rule.get("POST") == Permission.ANYONE and name not in ROUTES:
+            found.append(Error(f'Anyone may send to "{name}", without a limit.', hint=_LIMIT_HINT, id="access.E004"))
     for name in sorted(declared - {name for name, _ in names}):
         sentence = f'permissions.toml declares the route "{name}", which does not exist.'
         found.append(Error(sentence, hint="Remove the line.", id="access.E002"))

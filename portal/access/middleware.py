@@ -13,13 +13,14 @@ from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils import timezone
 
+from portal.access import second_factor, sessions, throttling
 from portal.access.checks import refuse_to_start
 from portal.access.models import User
-from portal.access.permissions import ANYONE, NotYourRole, method_of, roles_of, rule_of
+from portal.access.permissions import ANYONE, NotYourRole, method_of, refuse, roles_of, rule_of
 from portal.access.places import page_behind
 from portal.access.unsent_forms import show_unsent_form
 from portal.htmx import is_fragment
@@ -41,21 +42,24 @@ def declared_permissions(get_response: GetResponse) -> GetResponse:
         return get_response(request)
 
     def process_view(request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
-        match = request.resolver_match
-        rule = rule_of(match.view_name) if match else None
+        route = request.resolver_match.view_name if request.resolver_match else ""
+        rule = rule_of(route)
         if rule is None:
-            log.error("undeclared route refused", route=match.view_name if match else "-")
+            log.error("undeclared route refused", route=route)
             raise NotYourRole(frozenset())
         permission = rule.get(method_of(request.method))
         if permission is None:
             return HttpResponseNotAllowed(sorted(rule))
-        roles = roles_of(permission)
-        if ANYONE in roles:
+        if too_many := throttling.refused_request(request, route):
+            return too_many
+        if ANYONE in roles_of(permission):
             return None
         if not request.user.is_authenticated or is_of_another_users_page(request, request.user):
             return to_sign_in(request)
-        if request.user.role not in roles:
-            raise NotYourRole(roles)
+        if permission not in request.user.permissions:
+            refuse(permission)
+        if second_factor.is_missing(request, request.user) and route not in second_factor.ENROLMENT_ROUTES:
+            return to_second_factor(request)
         _note_presence(request, request.user)
         return None
 
@@ -87,6 +91,18 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def to_second_factor(request: HttpRequest) -> HttpResponse:
+    """Redirect a session that has to prove or set up a second factor first; show a form that was sent again (403)."""
+    if request.method == "POST" and not is_fragment(request):
+        return show_unsent_form(request, "second_factor", status=HTTPStatus.FORBIDDEN)
+    address = resolve_url("security")
+    if not is_fragment(request):
+        return HttpResponseRedirect(address)
+    # A page of the set-up stays, whatever it asks for: it would open anew without end.
+    leads = method_of(request.method) == "GET" and not page_behind(request).startswith(address)
+    return HttpResponse(status=HTTPStatus.FORBIDDEN, headers={"HX-Redirect": address} if leads else {})
+
+
 def _end_if_too_old(request: HttpRequest) -> None:
     """End the session a fixed time after sign-in, regardless of activity."""
     if auth.SESSION_KEY not in request.session:
@@ -113,3 +129,4 @@ def _note_presence(request: HttpRequest, user: User) -> None:
         with transaction.atomic(savepoint=False):
             if free.first():
                 User.objects.filter(pk=user.pk).update(last_seen_at=timezone.now())
+                sessions.note_activity(request)

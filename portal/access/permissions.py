@@ -1,19 +1,20 @@
-"""Permissions, read once from permissions.toml: their roles, and the permission that each route needs.
+"""Permissions, read once from permissions.toml: their roles, what they include, and the one that each route needs.
 
-Missing routes are refused. Code asks for a permission, never for a route: `require`, or `User.may`.
+Missing routes are refused. Code asks for a permission, never for a route or a role: `require`, or `User.may`.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import Http404
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
@@ -36,6 +37,9 @@ class Permission(StrEnum):
     VIEW_TEAM = "view_team"
     MANAGE_TEAM = "manage_team"
     VIEW_AUDIT_LOG = "view_audit_log"
+    DECIDE_APPROVAL = "decide_approval"
+    VIEW_APPROVAL_RULES = "view_approval_rules"
+    MANAGE_APPROVAL_RULES = "manage_approval_rules"
     CREATE_ACCOUNT = "create_account"
     EDIT_CUSTOMER = "edit_customer"
     REFRESH_ACCOUNT = "refresh_account"
@@ -66,6 +70,7 @@ class Permission(StrEnum):
     VIEW_CONNECTIONS = "view_connections"
     MANAGE_CONNECTIONS = "manage_connections"
     REFRESH_CATALOG = "refresh_catalog"
+    MANAGE_PRICES = "manage_prices"
     VIEW_COST = "view_cost"
     SYNC_USAGE = "sync_usage"
     ACCEPT_USAGE = "accept_usage"
@@ -80,6 +85,9 @@ class Rules:
 
     roles: Mapping[Permission, frozenset[str]]
     routes: Mapping[str, Rule]
+    includes: Mapping[Permission, frozenset[Permission]]
+    admins_only: frozenset[Permission]
+    hidden: frozenset[Permission]
 
 
 class NotYourRole(PermissionDenied):
@@ -114,6 +122,13 @@ def read_rules(declared: Mapping[str, Mapping[str, Any]]) -> Rules:
         roles[permission] = frozenset(groups[declared["permissions"][permission]])
     if unknown := set(declared["permissions"]) - set(Permission):
         raise ImproperlyConfigured(f"permissions.toml: unknown permissions: {sorted(unknown)}.")
+    lists = {name: declared[name]["permissions"] for name in ("admins_only", "hidden")}
+    named = {
+        *declared["includes"],
+        *(code for codes in (*declared["includes"].values(), *lists.values()) for code in codes),
+    }
+    if unknown := named - set(Permission):
+        raise ImproperlyConfigured(f"permissions.toml: unknown permissions: {sorted(unknown)}.")
     for route, rule in declared["routes"].items():
         if unknown := (set(rule) - METHODS) | (set(rule.values()) - set(Permission)):
             raise ImproperlyConfigured(
@@ -122,7 +137,20 @@ def read_rules(declared: Mapping[str, Mapping[str, Any]]) -> Rules:
     routes = {
         route: {method: Permission(code) for method, code in rule.items()} for route, rule in declared["routes"].items()
     }
-    return Rules(roles, routes)
+    includes = {each: _included(each, declared["includes"]) for each in Permission}
+    admins_only, hidden = (frozenset(map(Permission, codes)) for codes in lists.values())
+    return Rules(roles, routes, includes, admins_only, hidden)
+
+
+def _included(permission: Permission, declared: Mapping[str, Iterable[str]]) -> frozenset[Permission]:
+    """Return the permissions that this one includes, at any depth. All but "anyone" include "view"."""
+    found: set[Permission] = set()
+    new = [Permission(code) for code in declared.get(permission, ())]
+    while new:
+        found.add(each := new.pop())
+        new += [Permission(code) for code in declared.get(each, ()) if code not in found]
+    view = set() if permission == Permission.ANYONE else {Permission.VIEW}
+    return frozenset((found | view) - {permission})
 
 
 def rule_of(route: str) -> Rule | None:
@@ -130,19 +158,52 @@ def rule_of(route: str) -> Rule | None:
 
 
 def roles_of(permission: Permission) -> frozenset[str]:
-    """Return the permitted roles; includes "anyone" if no sign-in is needed."""
+    """Return the built-in roles that have the permission; includes "anyone" if no sign-in is needed. For the users who
+    have it, also by a custom role, see `portal.access.queries.people_who_may`."""
     return rules().roles[permission]
 
 
-def allowed(role: str, permission: Permission) -> bool:
-    """Return whether `role` ("" = not signed in) has the permission. Of a user, ask `User.may`."""
-    return not {ANYONE, role}.isdisjoint(roles_of(permission))
+@lru_cache(maxsize=8)
+def permissions_of(role: str) -> frozenset[Permission]:
+    """Return the permissions of a built-in role; of "", those of a visitor who is not signed in."""
+    return frozenset(each for each in Permission if not {ANYONE, role}.isdisjoint(roles_of(each)))
 
 
-def may_open(role: str, route: str, method: str = "GET") -> bool:
-    """Return whether `role` may use `route` (its view name) with `method`."""
+def with_included(permissions: Iterable[Permission]) -> frozenset[Permission]:
+    """Return the permissions together with all that they include."""
+    chosen = frozenset(permissions)
+    return chosen.union(*(rules().includes[each] for each in chosen))
+
+
+def choosable() -> tuple[Permission, ...]:
+    """Return what a custom role may have, in the order of `Permission`: all but what is reserved to admins."""
+    return tuple(each for each in Permission if each not in rules().admins_only and each != Permission.ANYONE)
+
+
+def permissions_of_codes(codes: Iterable[str]) -> frozenset[Permission]:
+    """Return the permissions of a custom role that stores these codes. A code that is unknown, as after a downgrade,
+    or reserved to admins gives nothing."""
+    chosen = frozenset(codes).intersection(choosable())
+    return with_included(map(Permission, chosen)) | permissions_of("")
+
+
+def may_open(permissions: frozenset[Permission], route: str, method: str = "GET") -> bool:
+    """Return whether a user with these permissions may use `route` (its view name) with `method`."""
     permission = (rule_of(route) or {}).get(method_of(method))
-    return permission is not None and allowed(role, permission)
+    return permission is not None and permission in permissions
+
+
+def refuse(permission: Permission) -> NoReturn:
+    """Refuse a signed-in user who has not this permission. If knowing of the page tells something, it does not exist
+    for them.
+
+    Raises:
+        Http404: The permission is hidden.
+        NotYourRole: It is not.
+    """
+    if permission in rules().hidden:
+        raise Http404
+    raise NotYourRole(roles_of(permission))
 
 
 def require(actor: User, permission: Permission) -> None:

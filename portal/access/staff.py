@@ -18,33 +18,60 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from portal import audit
-from portal.access.models import User
-from portal.access.roles import Role
+from portal.access import second_factor, sessions
+from portal.access.grants import Grant, check_grant
+from portal.access.models import CustomRole, User
+from portal.access.permissions import Permission
+from portal.access.roles import CUSTOM, Role
+from portal.access.sso.commands import unlink
+from portal.access.sso.queries import role_is_managed
 from portal.commands import Command
 from portal.edits import refuse_stale
 from portal.refusals import Refusal
 
 
 def invite(command: Command, *, email: str, name: str, role: str) -> User:
-    """Create a user without a password; a link (portal/access/links.py) lets them set one."""
+    """Create a user without a password; a link (portal/access/links.py) lets them set one. `role`: see `role_facts`."""
     try:
-        with transaction.atomic():
-            person = User.objects.create_user(email, name=name, role=role, invited_at=command.now)
-            command.record(verb="staff.invited", obj=person, after={"email": person.email, "role": person.role})
+        with held_by_admin(command.actor) if command.actor else transaction.atomic():
+            facts = role_facts(command.actor, role)
+            person = User.objects.create_user(email, name=name, invited_at=command.now, **facts)
+            told = check_grant(command, Grant("invite", role, email=email, name=name))
+            after = {"email": person.email, "role": person.audited_role} | told
+            command.record(verb="staff.invited", obj=person, after=after)
     except IntegrityError:
         raise Refusal(_("A team member with this email already exists."), field="email") from None
     return person
 
 
 def change_role(command: Command, *, person: User, role: str, seen: Mapping[str, Any] | None = None) -> None:
-    """Change the role. `seen`: the role that the form was opened with. Raises `EditConflict` if another admin changed
-    it since."""
+    """Change the role. `role`: see `role_facts`. `seen`: the role that the form was opened with. Raises `EditConflict`
+    if another admin changed it since."""
     with _held(command.person, person) as fresh:
-        refuse_stale(fresh, {"role": role}, seen)
-        if fresh.role == role:
+        refuse_stale({"role": fresh.role_code}, {"role": role}, seen)
+        if fresh.role_code == role:
             return
-        _write(fresh, role=role)
-        command.record(verb="staff.role_changed", obj=fresh, before={"role": fresh.role}, after={"role": role})
+        if role_is_managed(fresh):
+            raise Refusal(_("Groups at the identity provider decide this role. Change the groups there."))
+        facts = role_facts(command.actor, role)
+        told = check_grant(command, Grant("role", role, fresh))
+        before, after = {"role": fresh.audited_role}, {"role": User(**facts).audited_role}
+        _write(fresh, **facts)
+        command.record(verb="staff.role_changed", obj=fresh, before=before, after=after | told)
+
+
+def role_facts(actor: User | None, code: str) -> dict[str, Any]:
+    """Return the columns of a user with the role: the code of a built-in one, or the public ID of a custom one, which
+    is locked. Raises `Refusal` if it can't be given."""
+    if code in Role.values:
+        return {"role": code, "custom_role": None}
+    # Not archived until the transaction ends.
+    found = CustomRole.objects.select_for_update(no_key=True).filter(public_id=code, is_archived=False).first()
+    if found is None:
+        raise Refusal(_("This role was archived. Choose another one."), field="role")
+    if actor and actor.custom_role_id == found.pk:
+        raise Refusal(_("You can't give others the role you have. Ask an admin."), field="role")
+    return {"role": CUSTOM, "custom_role": found}
 
 
 def disable(command: Command, *, person: User) -> None:
@@ -58,19 +85,36 @@ def disable(command: Command, *, person: User) -> None:
 def enable(command: Command, *, person: User) -> None:
     with _held(command.person, person) as fresh:
         if not fresh.is_active:
+            told = check_grant(command, Grant("enable", fresh.role_code, fresh))
             _write(fresh, is_active=True)
-            command.record(verb="staff.enabled", obj=fresh)
+            command.record(verb="staff.enabled", obj=fresh, after={"role": fresh.audited_role} | told)
 
 
 def reset_password(command: Command, *, person: User) -> User:
-    """Invalidate the password, all sessions and all older links. Return the updated user, for a new link."""
+    """Invalidate the password, the link to single sign-on, all sessions and all older links. Return the updated user,
+    for a new link."""
     with _held(command.person, person) as fresh:
         if not fresh.is_active:
             raise Refusal(_("This team member is disabled. Enable them first."))
+        told = check_grant(command, Grant("reset", fresh.role_code, fresh))
+        unlink(fresh, actor=command.actor, request=command.request)
         _write(fresh, password=make_password(None))
-        command.record(verb="staff.reset_link_made", obj=fresh)
+        command.record(verb="staff.reset_link_made", obj=fresh, after={"role": fresh.audited_role} | told)
     fresh.refresh_from_db()
     return fresh
+
+
+def reset_second_factor(command: Command, *, person: User) -> None:
+    """Remove the second factors of someone who lost theirs. Their sessions end."""
+    with _held(command.person, person) as fresh:
+        told = check_grant(command, Grant("second_factor", fresh.role_code, fresh))
+        second_factor.reset(command, person=fresh, told={"role": fresh.audited_role} | told)
+
+
+def end_session(command: Command, *, person: User, session_id: int) -> None:
+    """End one session of a team member. Nothing happens if it has ended already."""
+    with _held(command.person, person) as fresh:
+        sessions.end_one(command, person=fresh, session_id=session_id)
 
 
 def end_sessions(command: Command, *, person: User) -> None:
@@ -97,7 +141,8 @@ def change_own_password(*, person: User, password: str, request: HttpRequest) ->
     if not save_password(person=person, password=password, request=request):
         raise Refusal(_("Your access has changed. Nothing was saved. Sign in again."))
     person.refresh_from_db()
-    update_session_auth_hash(request, person)
+    with sessions.moved(request):
+        update_session_auth_hash(request, person)
 
 
 def edit_profile(*, person: User, facts: Mapping[str, str], seen: Mapping[str, Any] | None = None) -> None:
@@ -115,15 +160,24 @@ def _held(actor: User, person: User) -> Iterator[User]:
     """Lock all admins and `person` in a transaction, and yield `person` as stored now. Raises `Refusal`."""
     if actor.pk == person.pk:
         raise Refusal(_("You can't do this to your own account. Ask another admin."))
+    with held_by_admin(actor, Q(pk=person.pk)) as held:
+        yield held[person.pk]
+
+
+@contextmanager
+def held_by_admin(actor: User, others: Q | None = None) -> Iterator[dict[int, User]]:
+    """Lock all active admins and `others` in a transaction, and yield them by primary key. Everything that admins do to
+    users and roles begins here, so it happens one after the other. Raises `Refusal` if the actor isn't an admin now."""
     with transaction.atomic():
         admins = Q(role=Role.ADMIN, is_active=True)
         # PostgreSQL: the rows stay locked until the end. SQLite: the transaction holds the one write lock anyway.
-        rows = User.objects.select_for_update().filter(admins | Q(pk=person.pk)).order_by("pk")
+        # Without the key: events that others record refer to these users meanwhile.
+        rows = User.objects.select_for_update(no_key=True).filter(admins | others if others else admins).order_by("pk")
         held = {row.pk: row for row in rows}
         me = held.get(actor.pk)
-        if me is None or me.role != Role.ADMIN or not me.is_active:
+        if me is None or not me.may(Permission.MANAGE_TEAM):
             raise Refusal(_("You're no longer an admin."))
-        yield held[person.pk]
+        yield held
 
 
 def _write(person: User, **facts: Any) -> None:

@@ -19,10 +19,10 @@ from portal.htmx import is_fragment
 from portal.query_params import uuid_or_none
 
 # Every field that is typed unseen, in any form.
-SECRETS = frozenset({"password", "again", "current", "api_key", "v2_password"})
-# Fields of the page that shows a form again: a hidden one, and the password that confirms it.
-RESENT, PASSWORD = "resent", "confirm-password"
-_NOT_SENT_AGAIN = ("csrfmiddlewaretoken", RESENT, PASSWORD)
+SECRETS = frozenset({"password", "again", "current", "code", "credential", "api_key", "v2_password"})
+# Fields of the page that shows a form again: a hidden one, and those that confirm it ("confirm-code").
+RESENT, CONFIRM = "resent", "confirm"
+_NOT_SENT_AGAIN = ("csrfmiddlewaretoken", RESENT)
 # Fields that the page filled in, not the person who sent it.
 _OF_THE_PAGE = frozenset({
     "back", "base", "by", "client_token", "do", "from", "hold", "next", "opened", "plan",
@@ -46,7 +46,7 @@ def unsent_form(request: HttpRequest) -> UnsentForm:
     secrets: list[str] = []
     for name, values in request.POST.lists():
         bare = name.rpartition("-")[2]
-        if name in _NOT_SENT_AGAIN:
+        if name in _NOT_SENT_AGAIN or name.startswith(f"{CONFIRM}-"):
             continue
         if bare in SECRETS:
             secrets += [pretty_name(bare)] if any(values) else []
@@ -65,8 +65,8 @@ def _said(value: str) -> str:
     return _("Yes") if value == "on" else value
 
 
-def show_unsent_form(request: HttpRequest, page: str, *, status: int, password: Form | None = None) -> HttpResponse:
+def show_unsent_form(request: HttpRequest, page: str, *, status: int, confirm: Form | None = None) -> HttpResponse:
     """Show the form that this request sent, with buttons to send it again. `page` is a template of access/unsent/."""
-    context: dict[str, Any] = {"unsent": unsent_form(request), "password": password, "resent": RESENT}
+    context: dict[str, Any] = {"unsent": unsent_form(request), "confirm": confirm, "resent": RESENT}
     name = f"_{page}" if is_fragment(request) else page
     return render(request, f"access/unsent/{name}.html", context, status=status)

@@ -18,10 +18,12 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, Max, Min, OuterRef
 
 from portal.audit.models import AuditEvent, AuditSeal
+from portal.secret_files import UNUSED
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,8 @@ def canonical(event: AuditEvent) -> bytes:
 
 
 def row_hash(seq: int, prev_hash: str, event: AuditEvent) -> str:
+    if settings.AUDIT_KEY == UNUSED:
+        raise ImproperlyConfigured("This process has no AUDIT_KEY, so it can neither seal nor verify the audit log.")
     message = f"{seq}\n{prev_hash}\n".encode() + canonical(event)
     return hmac.new(settings.AUDIT_KEY.encode(), message, hashlib.sha256).hexdigest()
 

@@ -72,7 +72,7 @@ def _text(value: Any, name: str = "") -> str:
     if isinstance(value, str | int) and value in (labels := _LABELS.get(name, {})):
         return str(labels[value])
     if isinstance(value, list):
-        return ", ".join(_text(item) for item in value) or _("none")
+        return ", ".join(_text(item, name) for item in value) or _("none")
     if isinstance(value, dict):
         if {"name", "quantity"} <= value.keys():  # an offering
             return f"{value['name']} ({value['quantity']})"

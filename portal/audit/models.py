@@ -13,12 +13,13 @@ from django.utils import timezone
 class AuditEvent(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     at = models.DateTimeField(default=timezone.now)
-    # None is the portal itself: a worker, the scheduler. Name and role are as of the event.
+    # None is the portal itself: a worker, the scheduler. Name and role are as of the event; the role is the code of a
+    # built-in one, or the name of a custom one, which is never such a code.
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     actor_label = models.CharField(max_length=120, default="", blank=True)
-    actor_role = models.CharField(max_length=20, default="", blank=True)
+    actor_role = models.CharField(max_length=60, default="", blank=True)
     verb = models.CharField(max_length=60)
     object_type = models.CharField(max_length=60, default="", blank=True)
     object_id = models.UUIDField(null=True, blank=True)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db.models import Model
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils import timezone
 
 from portal.access.addresses import client_ip
+from portal.audit.verbs import VERBS
 from portal.logs import redact
 
 if TYPE_CHECKING:
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
 
-def _type_of(obj: Model) -> str:
+# Sent with `event` in the transaction of each event whose verb alerts.
+alerting = Signal()
+
+
+def type_of(obj: Model) -> str:
     """Return the app and table, such as "customers.account": a class may be renamed, signed data may not."""
     label = obj._meta.app_label
     return f"{label}.{obj._meta.db_table.removeprefix(f'{label}_')}"
@@ -51,13 +57,13 @@ def record(
     account = account or _of(obj, "account")
     customer = customer or _of(account or obj, "customer")
     model = apps.get_model("audit", "AuditEvent")
-    return model.objects.create(
+    event = model.objects.create(
         at=timezone.now(),
         actor=actor,
         actor_label=str(actor)[:120] if actor else "",
-        actor_role=actor.role if actor else "",
+        actor_role=actor.audited_role if actor else "",
         verb=verb,
-        object_type=_type_of(obj) if obj else "",
+        object_type=type_of(obj) if obj else "",
         object_id=getattr(obj, "public_id", None),
         object_label=str(obj)[:200] if obj else "",
         customer_id=getattr(customer, "public_id", None),
@@ -69,3 +75,6 @@ def record(
         ip=client_ip(request) if request else None,
         request_id=getattr(request, "request_id", ""),
     )
+    if verb in VERBS and VERBS[verb].alerts:
+        alerting.send(model, event=event)
+    return event

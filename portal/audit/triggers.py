@@ -37,6 +37,8 @@ class AppendOnly(Operation):
         return f"Make {self.table} append-only"
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        if schema_editor.collect_sql:  # `sqlmigrate`: the columns of a table that may not exist yet are needed
+            return
         self._drop(schema_editor)
         if schema_editor.connection.vendor == "postgresql":
             self._make_on_postgresql(schema_editor)

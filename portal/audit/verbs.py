@@ -15,9 +15,15 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True, slots=True)
 class Verb:
+    """`alerts`: every admin gets a notice by mail of each such event (portal/notices/apps.py)."""
+
     label: str | Promise
     icon: str
+    alerts: bool = False
 
+
+# How the verbs about cost price lists begin.
+OF_COST = "cost_list."
 
 VERBS: dict[str, Verb] = {
     "customer.created": Verb(_("Customer added"), "building"),
@@ -87,6 +93,8 @@ VERBS: dict[str, Verb] = {
     "connection.edited": Verb(_("Connection edited"), "pencil"),
     "connection.verified": Verb(_("Connection tested"), "plug-connected"),
     "connection.paused": Verb(_("Connection paused"), "player-pause"),
+    "connection.released": Verb(_("Connection released after a restore"), "player-play"),
+    "installation.restored": Verb(_("Database restored from a backup"), "history"),
     "connection.resumed": Verb(_("Connection resumed"), "player-play"),
     "connection.breaker_opened": Verb(_("Provider unreachable, sending stopped"), "plug-connected-x"),
     "connection.breaker_closed": Verb(_("Provider reachable again, sending resumed"), "plug-connected"),
@@ -98,17 +106,73 @@ VERBS: dict[str, Verb] = {
     "usage.exported": Verb(_("Usage exported"), "download"),
     "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download"),
     "usage.lower_accepted": Verb(_("Lower usage value accepted"), "check"),
+    "statements.exported": Verb(_("Statements exported"), "download"),
     "usage.decided": Verb(_("Usage decided"), "check"),
     "usage.decision_taken": Verb(_("Usage decision assigned"), "user"),
     "usage.decision_released": Verb(_("Usage decision unassigned"), "user-off"),
+    "price_list.created": Verb(_("Price list created"), "receipt-2"),
+    "price_list.edited": Verb(_("Price list renamed"), "pencil"),
+    "price_list.archived": Verb(_("Price list archived"), "archive"),
+    "price_list.restored": Verb(_("Price list restored"), "rotate"),
+    "price_list.draft_started": Verb(_("Draft of a price list started"), "receipt-2"),
+    "price_list.price_edited": Verb(_("Price edited in a draft"), "pencil"),
+    "price_list.price_removed": Verb(_("Price removed from a draft"), "trash"),
+    "price_list.prices_imported": Verb(_("Prices imported into a draft"), "upload"),
+    "price_list.published": Verb(_("Version of a price list published"), "receipt-2"),
+    "cost_list.created": Verb(_("Cost price list created"), "receipt-2"),
+    "cost_list.edited": Verb(_("Cost price list renamed"), "pencil"),
+    "cost_list.archived": Verb(_("Cost price list archived"), "archive"),
+    "cost_list.restored": Verb(_("Cost price list restored"), "rotate"),
+    "cost_list.draft_started": Verb(_("Draft of a cost price list started"), "receipt-2"),
+    "cost_list.price_edited": Verb(_("Cost price edited in a draft"), "pencil"),
+    "cost_list.price_removed": Verb(_("Cost price removed from a draft"), "trash"),
+    "cost_list.prices_imported": Verb(_("Cost prices imported into a draft"), "upload"),
+    "cost_list.published": Verb(_("Version of a cost price list published"), "receipt-2"),
+    "contract.draft_started": Verb(_("Draft of a contract started"), "file-text"),
+    "contract.edited": Verb(_("Draft of a contract edited"), "pencil"),
+    "contract.published": Verb(_("Contract published"), "file-text"),
+    "contract.ended": Verb(_("End of a contract published"), "file-text"),
+    "exchange_rate.added": Verb(_("Exchange rate added"), "coin"),
+    "parallel.uploaded": Verb(_("Parallel month uploaded"), "upload"),
+    "parallel.matched": Verb(_("Row of a parallel month matched"), "link"),
+    "parallel.compared": Verb(_("Parallel month compared again"), "refresh"),
+    "parallel.exported": Verb(_("Parallel month exported"), "download"),
+    "connection.billing_edited": Verb(_("Billing settings of a connection edited"), "receipt"),
+    "approval.requested": Verb(_("Approval requested"), "user-shield"),
+    "approval.approved": Verb(_("Request approved"), "user-shield"),
+    "approval.rejected": Verb(_("Request rejected"), "circle-minus"),
+    "approval.canceled": Verb(_("Approval request canceled"), "circle-minus"),
+    "approval.expired": Verb(_("Approval request expired"), "clock"),
+    "approval.rule_changed": Verb(_("Approval rule changed"), "user-shield"),
+    "approval.broke_glass": Verb(_("Change made without approval (break-glass)"), "alert-triangle"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),
     "staff.role_changed": Verb(_("Team member role changed"), "user-shield"),
+    "role.created": Verb(_("Role created"), "user-shield", alerts=True),
+    "role.permissions_changed": Verb(_("Role permissions changed"), "user-shield", alerts=True),
+    "role.edited": Verb(_("Role edited"), "pencil"),
+    "role.archived": Verb(_("Role archived"), "archive"),
     "staff.disabled": Verb(_("Team member disabled"), "user-off"),
     "staff.enabled": Verb(_("Team member enabled"), "user"),
     "staff.reset_link_made": Verb(_("Team member password reset"), "link"),
     "staff.sessions_ended": Verb(_("Team member sessions ended"), "logout"),
+    "staff.session_ended": Verb(_("Session ended"), "logout"),
+    "staff.other_sessions_ended": Verb(_("Own other sessions ended"), "logout"),
+    "staff.second_factor_added": Verb(_("Second factor added"), "shield"),
+    "staff.second_factor_removed": Verb(_("Second factor removed"), "shield"),
+    "staff.second_factor_reset": Verb(_("Second factors reset"), "shield", alerts=True),
+    "staff.recovery_codes_made": Verb(_("Recovery codes created"), "shield"),
+    "staff.recovery_code_used": Verb(_("Recovery code used"), "shield"),
+    "staff.passkey_failed": Verb(_("Passkey not accepted"), "alert-triangle"),
+    "staff.code_failed": Verb(_("Incorrect code of a second factor"), "alert-triangle"),
+    "staff.sign_in_attacked": Verb(_("Sign-ins from unknown devices blocked"), "alert-triangle", alerts=True),
     "staff.signed_in": Verb(_("Signed in"), "login-2"),
     "staff.sign_in_failed": Verb(_("Sign-in failed"), "ban"),
+    "staff.sso_linked": Verb(_("Single sign-on connected"), "link"),
+    "staff.sso_unlinked": Verb(_("Single sign-on disconnected"), "unlink"),
+    "staff.sso_refused": Verb(_("Single sign-on refused"), "ban"),
+    "staff.created_by_sso": Verb(_("Team member created by single sign-on"), "user-plus"),
+    "staff.role_from_groups": Verb(_("Role changed by groups"), "user-shield"),
+    "staff.broke_glass": Verb(_("Admin signed in without single sign-on"), "alert-triangle", alerts=True),
     "staff.password_changed": Verb(_("Password set"), "key"),
 }
 

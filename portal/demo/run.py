@@ -26,6 +26,8 @@ from pathlib import Path
 
 from portal.demo.supervisor import Member, Stopped, Supervisor
 from portal.queue_settings import NAMES
+from portal.secret_files import NAMES as SECRETS
+from portal.secret_files import PASSWORDS
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 WEB_PORT, SANDBOX_PORT = 8000, 8100
@@ -56,6 +58,8 @@ _FOREIGN = (
     "LOOPBACK_ONLY",
     "GUNICORN_CMD_ARGS",
     "WEB_CONCURRENCY",
+    *PASSWORDS.values(),
+    *(f"{name}_FILE" for name in SECRETS),
 )
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from random import Random
 
 from customers.models import Operation
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import cancel_operation, request_delete, request_suspend, request_unsuspend
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
+from portal.demo.prices import DemoPrices
 from portal.demo.staff_actions import DAY, HOUR, StaffActions
 from portal.demo.usage_nights import comparisons, nights, read_comparisons, read_ending_cycles, read_night
 from portal.providers import ProviderOffering
@@ -41,9 +42,10 @@ class Story(StaffActions):
     def moments(self) -> Iterator[Moment]:
         today = self.stage.today
         yield today - 98 * DAY, self.connect  # before the first customer, whose working day may be two days earlier
+        yield today - 97.5 * DAY, self.publish_prices
         yield self._at(41, 9), self.maintenance
         for company in companies():
-            yield self._birth(company), lambda company=company: self.open(company)  # type: ignore[misc]
+            yield self._birth(company), lambda company=company: self.welcome(company)  # type: ignore[misc]
             yield from self.fate_of(company)
         for at, ends in nights(today - 94 * DAY, today):
             yield at, lambda ends=ends: (read_ending_cycles if ends else read_night)(self.stage)  # type: ignore[misc]
@@ -56,6 +58,22 @@ class Story(StaffActions):
             yield self._at(days, 5), self.look_at_accounts
             yield self._at(days, 6), self.forget_secrets
         yield today - HOUR, self.look_at_accounts
+        yield today - HOUR / 2, self.close_last_month
+
+    @cached_property
+    def prices(self) -> DemoPrices:
+        return DemoPrices(self.stage, self.staff.admin)
+
+    def publish_prices(self) -> None:
+        self.prices.publish()
+
+    def close_last_month(self) -> None:
+        self.prices.close_last_month()
+
+    def welcome(self, company: Company) -> None:
+        """Add a customer with its account and its contract."""
+        self.open(company)
+        self.prices.agree(company, self.customers[company.name])
 
     # --- Times ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from django.db.models import F
 from django.utils.translation import gettext as _
 
 from portal.access.models import User
-from portal.access.roles import Role
+from portal.access.permissions import Permission
+from portal.access.queries import people_who_may
 from portal.notices.models import Notice
 
 log = structlog.get_logger(__name__)
@@ -35,15 +36,19 @@ def deliver(*, now: datetime) -> int:
         if mine.update(tries=F("tries") + 1, not_before=now + timedelta(minutes=2**notice.tries)) != 1:
             continue
         if to := _mail(notice):
-            Notice.objects.filter(pk=notice.pk).update(mailed_at=now, mailed_to=to)
+            over = {"ended_at": now} if notice.is_of_event else {}
+            Notice.objects.filter(pk=notice.pk).update(mailed_at=now, mailed_to=to, **over)
             sent += 1
     return sent
 
 
 def _mail(notice: Notice) -> int:
     """Return the number of recipients; 0 if it was not sent."""
-    people = User.objects.filter(is_active=True)
-    people = people.filter(pk=notice.to_id) if notice.to_id else people.filter(role=Role.ADMIN)
+    if notice.to_id:
+        people = User.objects.filter(pk=notice.to_id)
+        people = people if notice.kind == Notice.BROKE_GLASS else people.filter(is_active=True)
+    else:
+        people = people_who_may(Permission.MANAGE_TEAM)
     addresses = list(people.order_by("pk").values_list("email", flat=True))
     if not addresses:
         return 0

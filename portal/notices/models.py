@@ -8,6 +8,10 @@ from django.db.models import Q
 class Notice(models.Model):
     """Notice to all admins, or to the person `to`. At most one of a kind and subject is active."""
 
+    EVENT = "event."  # begins the kind of a notice of an audit event
+    # Of a change without approval. It is mailed also to a person who was disabled since.
+    BROKE_GLASS = f"{EVENT}approval.broke_glass"
+
     kind = models.CharField(max_length=40)
     about = models.CharField(max_length=100)
     title = models.CharField(max_length=200)
@@ -31,3 +35,7 @@ class Notice(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def is_of_event(self) -> bool:
+        return self.kind.startswith(self.EVENT)

@@ -31,7 +31,8 @@ class FieldError:
 class Evidence:
     """Request and response of an exchange, redacted at the HTTP layer, with capped sizes. `failure` is the reason the
     answer is missing or incomplete, "" if it is complete. `clock_skew` is the number of seconds the provider's clock
-    was ahead of this machine's (its `Date` header, exact to a second); None if unknown."""
+    was ahead of this machine's (its `Date` header, exact to a second); None if unknown. `kind` is that of the
+    provider, `endpoint` that of the call."""
 
     method: str = ""
     path: str = ""
@@ -44,6 +45,8 @@ class Evidence:
     sent_at: datetime | None = None
     failure: str = ""
     clock_skew: float | None = None
+    kind: str = ""
+    endpoint: str = ""
 
 
 class ProviderError(Exception):

@@ -266,6 +266,8 @@ class Http:
             sent_at=sent_at,
             failure=got.failure,
             clock_skew=_clock_skew(got.headers, sent_at + timedelta(seconds=seconds / 2)),
+            kind=self._config.kind,
+            endpoint=call.endpoint,
         )
 
     def _report(self, call: Call, evidence: Evidence, failure: str) -> None:

@@ -74,6 +74,13 @@ def refused_filters(context: template.Context, refused: Mapping[str, str]) -> di
     return {"texts": refused.values(), "clear": f"{request.path}{cleared}"}
 
 
+@register.inclusion_tag("components/_list_search.html", takes_context=True)
+def list_search(context: template.Context, label: str, hint: str, kept: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Render the search field of a list. ``kept``: the list's other filters, which a search leaves as they are."""
+    request: HttpRequest = context["request"]
+    return {"label": label, "hint": hint, "kept": kept, "typed": request.GET.get("q", ""), "path": request.path}
+
+
 @register.inclusion_tag("components/_filter_chip.html", takes_context=True)
 def filter_chip(
     context: template.Context,

@@ -124,13 +124,17 @@
     region.append(words);
     setTimeout(() => words.remove(), 10_000);
   }
-  document.addEventListener("htmx:afterSettle", (event) => {
+  function tell(event) {
     const now = toTell();
     if (BY_ITSELF.includes(event.detail.requestConfig?.triggeringEvent?.type)) {
       for (const [id, text] of now) if (told.get(id) !== text) announce(text);
     }
     told = now;
-  });
+  }
+  // At once: before it settles, another answer may take it away or pass for what a person asked for. What isn't morphed
+  // has its new attributes only then.
+  document.addEventListener("htmx:afterSwap", tell);
+  document.addEventListener("htmx:afterSettle", tell);
 
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { elt, requestConfig, xhr } = event.detail;

@@ -439,20 +439,27 @@
     }
     return null;
   }
-  let focused = null;
+  const left = new WeakMap(); // of each request whose answer is being swapped: what had the focus in its part
   document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, xhr } = event.detail;
     const now = document.activeElement;
-    focused = event.detail.target?.contains(now) && now !== document.body ? now : null;
+    if (target?.contains(now) && now !== document.body) left.set(xhr, now);
   });
-  document.addEventListener("htmx:afterSettle", (event) => {
-    const was = focused;
-    const part = event.detail.elt?.isConnected ? event.detail.elt : document.getElementById(event.detail.target?.id);
-    focused = null;
+  function giveBack(event) {
+    const { elt, target, xhr } = event.detail;
+    const was = left.get(xhr);
+    const settled = event.type === "htmx:afterSettle";
+    const part = elt?.isConnected ? elt : document.getElementById(target?.id);
+    if (settled) left.delete(xhr);
     if (!was || was.isConnected || !part || (document.activeElement && document.activeElement !== document.body)) return;
     const same = sameIn(part, was);
+    if (!same && !settled) return;
     if (!same) part.setAttribute("tabindex", "-1");
     (same ?? part).focus({ preventScroll: true });
-  });
+  }
+  // At once, or a key pressed before the part has settled is lost; and once more, when all that it has is in place.
+  document.addEventListener("htmx:afterSwap", giveBack);
+  document.addEventListener("htmx:afterSettle", giveBack);
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id === "dialog") openDialog();

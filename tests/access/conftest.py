@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from portal.access.models import User
 from tests.support.factories import UserFactory
@@ -13,6 +14,12 @@ from tests.support.people import sign_in
 def fresh_counters(db: None) -> None:
     """The sign-in counters live in the cache."""
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def second_factor_by_default(settings: Settings) -> None:
+    """The default of production."""
+    settings.SECOND_FACTOR_ROLES = ["admin", "finance"]
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_two_admins_at_the_same_moment_leave_one(transactional_db: None) -> None
 
         def act(one: User, two: User, start: threading.Barrier = start) -> None:
             try:
-                start.wait(5)
+                start.wait(60)
                 staff.disable(Command(one), person=two)
             except Refusal:
                 pass

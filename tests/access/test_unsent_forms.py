@@ -22,10 +22,10 @@ import billing
 import customers
 import portal
 from portal.access.models import User
-from portal.access.unsent_forms import PASSWORD, SECRETS
+from portal.access.unsent_forms import SECRETS
 from tests.house.test_permissions import DECLARED, _address, _patterns
 from tests.support.factories import PASSWORD as THEIRS
-from tests.support.people import sign_in
+from tests.support.people import CONFIRM_PASSWORD, sign_in
 
 OURS = {"HTTP_ORIGIN": "http://testserver"}
 HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/me/"}
@@ -115,7 +115,7 @@ def test_a_fragment_of_another_users_page_gets_no_token(other: User) -> None:
 
 
 def test_a_page_of_another_user_shows_and_sends_nothing(client: Client, other: User) -> None:
-    client.force_login(other)
+    sign_in(client, other)
     theirs = {"HTTP_X_PERSON": "0" * 32, **HTMX}
     shown = client.get("/me/", **theirs)
     assert (shown.status_code, shown.content) == (401, b"")
@@ -185,7 +185,7 @@ def test_every_field_that_is_typed_unseen_is_a_secret() -> None:
     ours = [each for each in _all_forms() if each.__module__.startswith(("portal.", "customers.", "billing."))]
     fields = {(name, type(field.widget)) for form in ours for name, field in getattr(form, "base_fields", {}).items()}
     assert len(fields) > 60
-    assert {name for name, widget in fields if issubclass(widget, PasswordInput)} == SECRETS
+    assert {name for name, widget in fields if issubclass(widget, PasswordInput)} | {"code", "credential"} == SECRETS
     named = {name for name, _ in fields if re.search("pass|secret|api_key|credential", name)}
     assert named <= SECRETS
 
@@ -207,27 +207,27 @@ def test_the_form_comes_back_with_a_field_for_the_password(admin: User, other: U
     client = sign_in(Client(), admin, minutes_ago=11)
     page = client.post(address, {"role": "auditor", "seen": '{"role": "finance"}'})
     assert page.status_code == 422
-    assert "Confirm your password" in text(page)
+    assert "Confirm it's you" in text(page)
     assert User.objects.get(pk=other.pk).role == "finance"
-    wrong = client.post(address, hidden(page) | {PASSWORD: "a bad guess"})
+    wrong = client.post(address, hidden(page) | {CONFIRM_PASSWORD: "a bad guess"})
     assert (wrong.status_code, hidden(wrong)["role"]) == (422, "auditor")
     assert "Incorrect password." in text(wrong)
     assert "a bad guess" not in wrong.content.decode()
     key = client.session.session_key
-    done = client.post(address, hidden(wrong) | {PASSWORD: THEIRS})
+    done = client.post(address, hidden(wrong) | {CONFIRM_PASSWORD: THEIRS})
     assert done.status_code == 303
     assert User.objects.get(pk=other.pk).role == "auditor"
     assert client.session.session_key != key
-    assert PASSWORD not in done.wsgi_request.POST  # no view, and no error report, sees it
+    assert CONFIRM_PASSWORD not in done.wsgi_request.POST  # no view, and no error report, sees it
     assert client.post(f"/staff/{other.public_id}/disable/").status_code == 303  # it counts for what follows
 
 
 def test_guessing_the_password_there_is_limited_as_at_sign_in(admin: User, other: User) -> None:
     client = sign_in(Client(), admin, minutes_ago=11)
     for _ in range(11):
-        page = client.post(f"/staff/{other.public_id}/disable/", {PASSWORD: "wrong"})
+        page = client.post(f"/staff/{other.public_id}/disable/", {CONFIRM_PASSWORD: "wrong"})
     assert "Too many attempts" in text(page)
-    assert client.post(f"/staff/{other.public_id}/disable/", {PASSWORD: THEIRS}).status_code == 422
+    assert client.post(f"/staff/{other.public_id}/disable/", {CONFIRM_PASSWORD: THEIRS}).status_code == 422
     assert User.objects.get(pk=other.pk).is_active
 
 

@@ -69,10 +69,11 @@ GROUPS: dict[str, Callable[[date, str], Iterable[Row]]] = {
     "upkeep": _upkeep,
     "slope": _slope,
     "sync": _optional("sync"),
+    "rating": _optional("rating"),
     "engine": _optional("engine"),
     "start": _start,
 }
-OF_ITS_OWN = frozenset({"sync", "engine", "start"})
+OF_ITS_OWN = frozenset({"sync", "rating", "engine", "start"})
 
 
 def measure_group(name: str, last: date, only: str) -> list[Row]:

@@ -14,7 +14,7 @@ from tests.bench.kept import FOLDER, ROOT, seeded, server
 from tests.bench.results import Row, load, store, table
 
 # Without Django's settings, which are of one database: the groups are measured in processes of their own.
-NAMES = ("pages", "exports", "upkeep", "slope", "sync", "engine", "start")
+NAMES = ("pages", "exports", "upkeep", "slope", "sync", "rating", "engine", "start")
 SMALLEST = 1_000
 
 

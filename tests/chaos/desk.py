@@ -160,6 +160,12 @@ def ready(name: str, since: float) -> bool:
     return row is not None and row.started_at.timestamp() > since
 
 
+def reported(name: str, since: float) -> bool:
+    """Whether the worker `name` reported after `since` (in real time)."""
+    seen = Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, name=f"{name}@chaos").values_list("seen_at", flat=True)
+    return any(at.timestamp() > since for at in seen)
+
+
 def counts() -> dict[str, int]:
     """Rows by state, how many could be worked on at this moment (not those behind another one of their account), and
     how many somebody is at."""
@@ -236,7 +242,8 @@ def _actor() -> User:
 
 
 COMMANDS: tuple[Callable[..., Any], ...] = (
-    migrate, connect, prepare, load, canary, page, begun, ready, counts, tick, next_due, resume, rows, attempts, broken,
+    migrate, connect, prepare, load, canary, page, begun, ready, reported, counts,
+    tick, next_due, resume, rows, attempts, broken,
 )  # fmt: skip
 BY_NAME = {each.__name__: each for each in COMMANDS}
 

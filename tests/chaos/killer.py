@@ -57,7 +57,7 @@ class Killer:
         time.sleep(self.chance.uniform(0, 1.2))  # the instant of the deed
         name = deed()
         self.record.deeds[name] = self.record.deeds.get(name, 0) + 1
-        self._watch_recovery(f"{token}-canary", name)
+        self.watch_recovery(f"{token}-canary", name)
         if self.chance.random() < 0.5:
             self._pass_time(self.chance.uniform(15, 200))
         self.stage.ask("resume")
@@ -74,7 +74,7 @@ class Killer:
         self.record.jumped += seconds
         self.stage.pass_time(seconds)
 
-    def _watch_recovery(self, token: str, deed: str) -> None:
+    def watch_recovery(self, token: str, deed: str) -> None:
         """From the deed until something asked after it is sent."""
         began = time.monotonic()
         pk = self.stage.ask("canary", token)

@@ -1,5 +1,5 @@
-"""`make chaos [PART=workers|redis|halfopen|postgres|all] [ROUNDS=200] [SEED=n]`: kill what can be killed, under load
-and with faults at the providers, then count what was doubled, lost, mistaken or stuck. Exit code 0: nothing.
+"""`make chaos [PART=workers|redis|halfopen|postgres|machines|all] [ROUNDS=200] [SEED=n]`: kill what can be killed,
+under load and with faults at the providers, then count what was doubled, lost, mistaken or stuck. Exit code 0: nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.chaos.judge import Verdict, as_text, judge
 from tests.chaos.killer import Killer, Record, percentile, say
+from tests.chaos.machines import cut_off, unavailable
+from tests.chaos.machines import machines as on_machines
 from tests.chaos.stage import Stage, stage
 
 Part = Callable[[Killer, int], None]
@@ -44,7 +47,14 @@ def postgres(killer: Killer, rounds: int) -> None:
     killer.rounds(max(1, rounds // 4), killer.postgres_restart)
 
 
-PARTS: dict[str, Callable[[Killer, int], None]] = {each.__name__: each for each in (workers, redis, halfopen, postgres)}
+def machines(killer: Killer, rounds: int) -> None:
+    """Needs root, for network namespaces."""
+    killer.creates, killer.changes = 5, 10
+    killer.rounds(max(1, rounds // 10), lambda: cut_off(killer))
+
+
+PARTS: dict[str, Part] = {each.__name__: each for each in (workers, redis, halfopen, postgres, machines)}
+STAGES: dict[str, Callable[[Path, str], AbstractContextManager[Stage]]] = {"machines": on_machines}
 
 
 def play(one: Stage, part: Part, rounds: int, seed: str) -> tuple[Record, Verdict]:
@@ -95,7 +105,10 @@ def main() -> int:
     failed = 0
     for name in PARTS if part == "all" else (part,):
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        with stage(folder, seed) as one:
+        if name == "machines" and (why := unavailable()):
+            say(f"machines: skipped, {why}")
+            continue
+        with STAGES.get(name, stage)(folder, seed) as one:
             record, verdict = play(one, PARTS[name], rounds, seed)
             say(table(name, seed, record, verdict))
             say(as_text(verdict) if not verdict.is_clean or verdict.for_a_person else "clean")

@@ -148,7 +148,7 @@ class SubDesk(Desk):
         with failpoints.installed(at), pytest.raises(Died):
             yield
 
-    def until(self, found: Callable[[], object], seconds: float = 10) -> None:
+    def until(self, found: Callable[[], object], seconds: float = 60) -> None:
         """Wait on the wall's clock for something at the other end."""
         end = monotonic() + seconds
         while not found():

@@ -19,6 +19,8 @@ from unittest.mock import patch
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.core.signals import got_request_exception
 from django.db import transaction
 from django.http import QueryDict
@@ -26,7 +28,12 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from billing.models import Anomaly
+from billing.models import Anomaly, PriceList, PriceVersion
+from billing.pricing.contracts import commands as contract_commands
+from billing.pricing.lists import commands as list_commands
+from billing.pricing.lists import drafts as list_drafts
+from billing.pricing.parallel.commands import upload_month
+from billing.pricing.parallel.spreadsheet import SheetRow
 from billing.reports.exports import request_export
 from billing.reports.filters import UsageFilters
 from billing.usage import runs
@@ -39,10 +46,14 @@ from customers.reconcile import account_import as account_imports
 from customers.schedules import commands as schedule_commands
 from customers.schedules import holds
 from portal.access import links
-from portal.access.models import User
+from portal.access.models import CustomRole, User
 from portal.access.roles import Role
+from portal.approvals import commands as approval_commands
+from portal.approvals import gate
+from portal.approvals.kinds import ApprovalKind
 from portal.commands import Command
 from portal.providers import Usage, UsageSource
+from tests.billing.pricing.statements.agreed import rated_statements
 from tests.customers.conftest import Desk
 from tests.customers.keys import created_account, domain_of, key_of, secret_of
 from tests.customers.sub_accounts import NORTHWIND, sub_desk
@@ -152,6 +163,15 @@ class Attempt:
         return f"{self.who} {self.method} {self.url} {query!r} {self.body[:400]!r} {said!r}"
 
 
+def priced_draft(command: Command, price_list: PriceList, *, amount: str) -> PriceVersion:
+    """A draft with a price that stands in it, and the version that it began with."""
+    price = {"offering": PACKAGE_ROW["name"], "component": "base", "amount": amount}
+    first = list_drafts.start_draft(command, price_list=price_list)
+    list_drafts.replace_prices(command, version=first, prices=[price], seen_edits=0)
+    list_drafts.publish_version(command, version=first, valid_from=command.now.date(), seen_edits=1)
+    return list_drafts.start_draft(command, price_list=price_list)
+
+
 class World:
     """Everything there is to ask for, in a sandbox of its own; every request is undone after it."""
 
@@ -218,25 +238,52 @@ class World:
         export = request_export(
             Command(self.people["finance"], now), filters=UsageFilters({}, today=now.date()), file_format="csv"
         )
+        approval = approval_commands.request_approval(
+            Command(admin, now, token=uuid4().hex),
+            gate.Change(
+                ApprovalKind.RULE, subject=None, label="Rule", payload={"rule": "bulk", "before": {}, "facts": {}}
+            ),
+        )
         link = links.make_link(
             person=self.people["finance"], lasts=timedelta(days=1), now=now, request=RequestFactory().get("/")
         )
         both, connections = [account, child], [self.desk.connection, other.connection]
+        self.price_list = list_commands.create_price_list(
+            Command(admin, now), name="In crowns", side="sell", provider_kind="sendgrid", currency="NOK"
+        )
+        version = priced_draft(Command(admin, now), self.price_list, amount="12.00")
+        contract = contract_commands.start_contract(Command(admin, now), customer=account.customer)
+        sold, costs = rated_statements(account, anomaly.period.month, now=now)
+        billed = [SheetRow(line, name, "", "EUR", 100, "") for line, name in ((1, "Nobody"), (2, account.email))]
+        parallel = upload_month(
+            Command(admin, now), month=anomaly.period.month, filename="billed.csv", rows=billed, currency="EUR"
+        )
         # By the longest beginning of a route's pattern that fits.
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
-            "estate/": connections, "usage/accounts/": both, "usage/pools/": connections, "usage/runs/": [run],
+            "estate/": connections, "recovery/": connections, "usage/accounts/": both, "usage/pools/": connections,
+            "usage/runs/": [run], "statements/": sold, "statements/customers/": [account.customer],
+            "statements/costs/": costs, "statements/parallel/": [parallel],
+            "prices/quotes/accounts/": both, "prices/quotes/changes/": [change], "prices/unpriced/": [self.price_list],
             "usage/decide/": [anomaly], "usage/exports/": [export],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
+            "staff/roles/": [CustomRole.objects.create(name="Desk", created_by=admin, created_at=now)],
+            "approvals/": [approval], "prices/lists/": [self.price_list], "prices/versions/": [version],
+            "prices/connections/": connections, "contracts/of/": [account.customer], "contracts/": [contract],
         }  # fmt: skip
-        self.texts = {
+        self.texts: dict[str, Any] = {
             "slug": "states",
+            "kind": "bulk",
             "key_id": key.key_id,
             "name": "mail.larkfield.example",
             "field": "state",
             "token": link.url.split("/")[-2],
             "start": f"{anomaly.period.start_on}",
+            "factor": Authenticator.objects.create(user=admin, type="totp", data={"secret": ""}).pk,
+            "session": UserSession.objects.create(
+                user=self.people["finance"], ip="192.0.2.1", user_agent="", session_key="of-finance"
+            ).pk,
         }
 
     # -- what can be asked
@@ -319,9 +366,10 @@ class World:
             query.append((rng.choice(sorted(self.words)), rng.choice(VALUES)))
         if rng.random() < 0.05:
             query.append((rng.choice(VALUES), "x" * rng.choice([1, 60_000])))
-        for known in self.texts.values():
+        for known in map(str, self.texts.values()):
             if rng.random() < 0.3 and f"/{known}/" in url:
-                url = url.replace(known, quote(rng.choice([each for each in VALUES if each]), safe=""))
+                odd = quote(rng.choice([each for each in VALUES if each]), safe="")
+                url = url.replace(f"/{known}/", f"/{odd}/")
         if rng.random() < 0.4:
             return Attempt(who, "GET", url, query, b"", headers)
         body, kind = self._body(rng, target)

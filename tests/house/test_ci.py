@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.sandbox import ROOT
 
-PROGRAMS = ("make", "chromium", "redis-server", "faketime", "initdb", "apt-get", "sudo")
+PROGRAMS = ("make", "chromium", "redis-server", "faketime", "initdb", "caddy", "systemd-analyze", "apt-get", "sudo")
 
 
 @pytest.mark.parametrize("present", [True, False])

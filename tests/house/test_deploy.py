@@ -8,7 +8,6 @@ import json
 import os
 import re
 import select
-import shutil
 import socket
 import socketserver
 import sqlite3
@@ -21,8 +20,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import redis
-import yaml
 from django.contrib.staticfiles.finders import get_finder
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
@@ -32,12 +29,11 @@ from pytest_django import Settings
 
 from manage import hint_for
 from portal import checks, env_file
+from portal.secret_files import UNUSED
 from tests.env import KEYS
-from tests.journeys.processes import Installation, until
+from tests.journeys.processes import Installation
 from tests.support.postgres import Postgres, free_port
-from tests.support.redis import MISSING
 from tests.support.sandbox import SandboxProcess
-from tests.support.skips import require
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
@@ -387,29 +383,21 @@ def test_a_pooler_that_drops_the_limits_is_refused(postgres_server: Postgres) ->
     assert second == first, "nor does the next query use the connection"
 
 
-@pytest.mark.redis
-@pytest.mark.parametrize("password", ["a b", 'it\'s "quoted" \\ # and $so', "plain"])
-def test_redis_of_compose_takes_any_password(password: str, tmp_path: Path) -> None:
-    require(shutil.which("redis-server"), MISSING)
-    _, _, script = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["redis"]["command"]
-    assert script.rstrip().endswith("exec redis-server -")
-    own = script.replace("$$", "$").replace("exec redis-server -", "cat").replace("/data", str(tmp_path))
-    env = {"PATH": os.environ["PATH"], "REDIS_PASSWORD": password}
-    config = subprocess.run(["sh", "-c", own], env=env, capture_output=True, text=True, check=True).stdout
-    (tmp_path / "redis.conf").write_text(f"{config}\nport {(port := free_port())}\nbind 127.0.0.1\n")
-    with subprocess.Popen(["redis-server", str(tmp_path / "redis.conf")], stdout=subprocess.DEVNULL) as server:
-        try:
-            until(lambda: server.poll() is not None or _is_open(port), what="Redis", seconds=10, every=0.02)
-            assert server.poll() is None, config
-            with redis.Redis(port=port, password=password) as client:
-                assert client.ping()
-        finally:
-            server.terminate()
-
-
 def _is_open(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.postgres
+def test_both_sides_notice_that_the_other_is_gone(postgres_server: Postgres) -> None:
+    """Within 75 seconds: a lost machine keeps no locks, and a worker doesn't wait for a lost server."""
+    options = _settings("DATABASES", DATABASE_URL=postgres_server.url)["DATABASES"]["default"]["OPTIONS"]
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_user_timeout")
+    with psycopg.connect(postgres_server.url, **options) as one:
+        assert [one.execute(f"SHOW {name}").fetchone() for name in names] == [("30",), ("5",), ("30000",)]
+        with socket.socket(fileno=os.dup(one.fileno())) as ours:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 @pytest.mark.long
@@ -417,14 +405,6 @@ def test_a_level_of_logs_may_be_written_small() -> None:
     script = "import logging, django; django.setup(); print(logging.getLogger().level)"
     done = _run("-c", script, env={**PRODUCTION, "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "warning"})
     assert done.stdout.strip() == "30", done.stderr[-2000:]
-
-
-def test_the_scheduler_has_the_environment_of_a_worker() -> None:
-    """docs/reference/queues.md: workers and beat have PORTAL_WORKER."""
-    parts = re.split(r"^  ([a-z-]+):\n", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)[1:]
-    celery = {name: part for name, part in zip(parts[::2], parts[1::2], strict=True) if "[celery, " in part}
-    assert set(celery) == {"worker-ops", "worker-clock", "worker-sync", "beat"}
-    assert all('PORTAL_WORKER: "1"' in part for part in celery.values())
 
 
 def test_production_has_strong_hashing_and_safe_cookies() -> None:
@@ -464,6 +444,13 @@ def test_unusable_keys_are_errors(settings: Settings, name: str, value: str, exp
     found = checks.keys_are_usable(None)
     assert _ids(found) == expected
     assert not any(value in str(each) for each in found), "the key itself is not shown"
+
+
+def test_a_process_may_do_without_keys(settings: Settings) -> None:
+    settings.FIELD_KEYS = settings.AUDIT_KEY = settings.SECRET_KEY = UNUSED
+    assert checks.keys_are_usable(None) == []
+    settings.FIELD_KEYS = "k1:tooshort"
+    assert _ids(checks.keys_are_usable(None)) == {"portal.E001"}
 
 
 def test_a_silenced_check_is_an_error(settings: Settings) -> None:
@@ -511,11 +498,3 @@ def test_no_migration_is_missing() -> None:
         call_command("makemigrations", check=True, dry_run=True, stdout=out)
     except SystemExit:
         pytest.fail(out.getvalue(), pytrace=False)
-
-
-def test_every_variable_the_settings_read_is_explained() -> None:
-    """.env.example is the list people copy: a variable that is missing there is one nobody sets."""
-    source = "".join((ROOT / "portal" / name).read_text() for name in ("settings.py", "gunicorn.py", "env_file.py"))
-    read = set(re.findall(r'(?:env\.\w+|_required|_list|_whole|environ\.get)\(\s*"([A-Z_]+)"', source))
-    named = set(re.findall(r"^#?\s?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert read - named == set()

@@ -16,6 +16,9 @@ from billing.models import SyncRun
 from customers.models import ChangeSet
 from customers.models.account import AccountState
 from customers.models.operation_states import STEPS, OperationKind
+from manage import WITHOUT_SETTINGS
+from portal.access.permission_labels import LABELS
+from portal.secret_files import PASSWORDS
 from tests.house.test_source import OUR_FOLDERS, ROOT, _tracked
 
 HELP, REFERENCE = ROOT / "docs" / "help", ROOT / "docs" / "reference"
@@ -24,7 +27,7 @@ FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
-VARIABLE = re.compile(r'(?:env\.\w+|\b_[a-z]+|environ\.get)\(\s*"([A-Z][A-Z0-9_]+)"')
+VARIABLE = re.compile(r'(?:env\.\w+|\b_[a-z]+|listed|whole_number|environ\.get)\(\s*"([A-Z][A-Z0-9_]+)"')
 
 
 @cache
@@ -104,8 +107,9 @@ def test_the_tutorial_has_the_commands_of_the_guide() -> None:
 
 
 def test_every_setting_is_in_the_reference_and_nothing_else() -> None:
-    sources = ["gunicorn.py", *(path.name for path in (ROOT / "portal").glob("settings*.py"))]
+    sources = ["gunicorn.py", *(path.name for path in (ROOT / "portal").glob("*settings.py")), "environment.py"]
     read = {name for source in sources for name in VARIABLE.findall((ROOT / "portal" / source).read_text())}
+    read |= set(PASSWORDS.values())
     rows = _rows("settings.md")
     of_one_command = _codes(_rows("settings.md", "Read by one command only"))
     assert sorted(_codes(rows)) == sorted(read | set(of_one_command))
@@ -115,18 +119,18 @@ def test_every_setting_is_in_the_reference_and_nothing_else() -> None:
 @pytest.mark.parametrize("cells", _rows("settings.md", "Read by one command only"), ids=lambda cells: cells[0])
 def test_what_one_command_reads_is_read_by_it(cells: list[str]) -> None:
     name, reader = (cell.strip("`") for cell in cells[:2])
-    places = {"make run": "portal/demo/run.py", "docker-compose.yml": "docker-compose.yml"}
+    places = {"make run": "portal/demo/run.py"}
     command = reader.removeprefix("manage.py ")
     commands = (path for folder in OUR_FOLDERS for path in (ROOT / folder).rglob(f"commands/{command}.py"))
     paths = [ROOT / places[reader]] if reader in places else list(commands)
-    assert any(re.search(rf'environ\.get\("{name}"|\$\{{{name}\b', path.read_text()) for path in paths)
+    assert any(re.search(rf'environ\.get\("{name}"', path.read_text()) for path in paths)
 
 
 def test_every_command_is_in_the_reference_and_nothing_else() -> None:
-    """`sandbox` is no command of Django: manage.py starts it without settings."""
+    """Some are no commands of Django: manage.py starts them without settings."""
     ours = {name for name, app in get_commands().items() if str(app).partition(".")[0] in OUR_FOLDERS}
     named = {code.split()[1] for code in _codes(_rows("commands.md")) if code.startswith("manage.py ")}
-    assert named - {"sandbox", "check", "migrate", "collectstatic"} == ours
+    assert named - (WITHOUT_SETTINGS.keys() - ours) - {"check", "migrate", "collectstatic"} == ours
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {code.split()[1] for code in _codes(_rows("commands.md")) if code.startswith("make ")} <= targets
 
@@ -140,7 +144,17 @@ def test_permissions_by_role_are_those_of_the_file() -> None:
         if name != "anyone"
     }
     rows = _rows("permissions.md", "Permissions")
-    assert {row[0].strip("`"): [cell == "yes" for cell in row[2:]] for row in rows} == expected
+    assert {row[0].strip("`"): [cell == "yes" for cell in row[3:]] for row in rows} == expected
+    shown = {code: [str(label.name), str(label.allows)] for code, label in LABELS.items()}
+    assert {row[0].strip("`"): row[1:3] for row in rows} == shown
+    listed = re.findall(r"^- `(\w+)` includes (.+)\.$", (REFERENCE / "permissions.md").read_text(), re.MULTILINE)
+    assert {code: set(re.findall(r"`(\w+)`", names)) for code, names in listed} == {
+        code: {*names} for code, names in declared["includes"].items()
+    }
+    for name in ("admins_only", "hidden"):
+        text = (REFERENCE / "permissions.md").read_text()
+        for code in declared[name]["permissions"]:
+            assert f"`{code}`" in text.partition("\n## Custom roles\n")[2]
 
 
 def test_states_are_those_of_the_tables() -> None:

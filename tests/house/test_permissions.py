@@ -25,9 +25,8 @@ from portal.access.checks import undeclared
 from portal.access.models import User
 from portal.access.reauth import reauthenticated
 from portal.access.roles import Role
-from portal.access.unsent_forms import PASSWORD
 from tests.support.factories import UserFactory
-from tests.support.people import sign_in
+from tests.support.people import CONFIRM_PASSWORD, sign_in
 from tests.support.samples import is_proof, sample
 
 DECLARED = tomllib.loads(Path("portal/access/permissions.toml").read_text(encoding="utf-8"))
@@ -69,7 +68,9 @@ def _may(route: str, method: str, principal: str) -> set[int]:
     names = DECLARED["groups"][DECLARED["permissions"][code]]
     if "anyone" in names or principal in names:
         return {REACHED}
-    return {302, 401} if principal in {"nobody", "disabled"} else {403}
+    if principal in {"nobody", "disabled"}:
+        return {302, 401}
+    return {404 if code in DECLARED["hidden"]["permissions"] else 403}
 
 
 def _client(principal: str) -> Client:
@@ -132,7 +133,10 @@ def test_the_real_views_agree(principal: str, routes: list[tuple[str, str, URLPa
 def test_what_the_roles_are_for() -> None:
     """The sentences of the design, so that a slip in the file is not repeated by the oracle above."""
     own = {"account_login", "account_logout", "account_reset_password", "account_reauthenticate", "accept-invitation",
-           "profile", "change-password",
+           "profile", "change-password", "approvals:cancel", "customers:bulk-cancel",
+           "mfa_authenticate", "mfa_login_webauthn", "mfa_activate_totp",
+           "mfa_add_webauthn", "second-factor-remove", "recovery-codes", "end-session", "end-other-sessions",
+           "sso-start", "sso-invitation", "sso-confirm", "sso-connect", "sso-disconnect",
            "billing:usage-export"}  # fmt: skip  # keeps a file, and changes no figure
     for name, rule in DECLARED["routes"].items():
         may_post = {role for role in Role.values if _may(name, "POST", role) == {REACHED}}
@@ -146,7 +150,9 @@ def test_what_the_roles_are_for() -> None:
     open_to_all = {name for name in DECLARED["routes"] if _may(name, "GET", "nobody") == {REACHED}}
     assert open_to_all == {
         "readyz", "account_login", "account_logout", "account_signup", "account_reset_password",
-        "account_reset_password_done", "accept-invitation", "session",
+        "account_reset_password_done", "accept-invitation", "session", "mfa_authenticate", "mfa_login_webauthn",
+        "sso-callback",
+        "metrics",  # for those who have METRICS_TOKEN
     }  # fmt: skip
 
 
@@ -156,13 +162,26 @@ def _view(request: HttpRequest) -> HttpResponse:
 
 # The routes that ask for the password again, unless it was typed within so many minutes.
 ASKS_AGAIN = {
+    "access:role-archive": 10, "access:role-create": 10, "access:role-edit": 10,
     "access:staff-disable": 10, "access:staff-enable": 10, "access:staff-invite": 10,
-    "access:staff-reset-password": 10, "access:staff-role": 10,
+    "access:staff-end-session": 10, "access:staff-end-sessions": 10, "change-password": 10,
+    "customers:connection-pause": 10, "customers:connection-resume": 10, "customers:key-let-go": 10,
+    "access:staff-reset-password": 10, "access:staff-reset-second-factor": 10, "access:staff-role": 10,
+    "mfa_activate_totp": 10, "mfa_add_webauthn": 10, "second-factor-remove": 10, "recovery-codes": 10,
+    "customers:recovery-release": 10,
+    "sso-connect": 10, "sso-disconnect": 10,
+    "approvals:decide": 10, "approvals:rule": 10,
     "customers:connection-create": 10, "customers:connection-edit": 10, "customers:connection-key": 10,
     "customers:account-delete": 10, "customers:account-sign-in-as": 60,
     "customers:key-create": 10, "customers:key-delete": 10, "customers:key-edit": 10, "customers:key-secret": 10,
     "customers:key-rotate": 10,
 }  # fmt: skip
+# What changes these asks again, whichever route it is; but for those that say why not.
+ABOUT = {
+    "manage_team", "manage_connections", "manage_approval_rules", "delete_account", "create_key", "change_key",
+    "delete_key", "reveal_key", "stop_storing_key", "sign_in_as",
+}  # fmt: skip
+NEEDS_NO_CONFIRMATION = {"customers:connection-verify": "reads at the provider"}
 GUARDED = reauthenticated(minutes=1)(_view).__code__  # type: ignore[attr-defined]  # a view is a function
 
 
@@ -177,6 +196,8 @@ def _asks_again(pattern: URLPattern) -> int | None:
 def test_these_views_declare_that_they_ask_for_the_password(routes: list[tuple[str, str, URLPattern]]) -> None:
     declared = {name: _asks_again(pattern) for name, _, pattern in routes}
     assert {name: minutes for name, minutes in declared.items() if minutes} == ASKS_AGAIN
+    about = {name for name, rule in DECLARED["routes"].items() if rule.get("POST") in ABOUT}
+    assert about - set(ASKS_AGAIN) == set(NEEDS_NO_CONFIRMATION)
 
 
 @pytest.mark.django_db
@@ -191,10 +212,10 @@ def test_a_session_that_is_too_old_is_asked_for_the_password(
         leads = too_old.get("Location", "").split("?")[0]
         asked = (302, reverse("account_reauthenticate")) if method == "GET" else (422, "")
         assert (too_old.status_code, leads) == asked
-        assert (PASSWORD.encode() in too_old.content) == (method == "POST")
+        assert (CONFIRM_PASSWORD.encode() in too_old.content) == (method == "POST")
         recent = sign_in(Client(), admin, minutes_ago=minutes - 0.1).generic(method, url)
         assert "reauthenticate" not in recent.get("Location", "")
-        assert PASSWORD.encode() not in recent.content
+        assert CONFIRM_PASSWORD.encode() not in recent.content
 
 
 def _refused(request: HttpRequest, exception: Exception) -> HttpResponse:

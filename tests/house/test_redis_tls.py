@@ -118,7 +118,7 @@ def served(request: pytest.FixtureRequest, authorities: dict[str, Authority]) ->
         cwd=authority.folder, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not _speaks_tls(port):
             assert process.poll() is None, "redis-server did not start"
             assert time.monotonic() < deadline, "redis-server does not answer"

@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Group]]:
 def test_one_signal_ends_every_process(start: Callable[..., Group], number: signal.Signals) -> None:
     group = start("one", "two")
     group.process.send_signal(number)
-    assert group.process.wait(10) == 0
+    assert group.process.wait(60) == 0
     assert len(group.everyone()) == 4
     assert not any(map(_is_alive, group.everyone()))
     assert "group ended" in group.said()
@@ -119,14 +119,14 @@ def test_one_signal_ends_every_process(start: Callable[..., Group], number: sign
 def test_who_does_not_listen_is_ended_anyway(start: Callable[..., Group]) -> None:
     group = start("deaf")
     group.process.terminate()
-    assert group.process.wait(10) == 0
+    assert group.process.wait(60) == 0
     assert not any(map(_is_alive, group.everyone()))
 
 
 def test_who_is_busy_may_finish(start: Callable[..., Group]) -> None:
     group = start("busy")
     group.process.terminate()
-    assert group.process.wait(10) == 0
+    assert group.process.wait(60) == 0
     assert "busy    | finished what it held" in group.said()
 
 

@@ -105,6 +105,8 @@ NOT_URGENT = (
     "billing.remove_old_items",
     "billing.assess_figures",
     "billing.advance_exports",
+    "billing.rate_statements",
+    "billing.advance_parallel_months",
     "customers.mark_late_usage",
 )
 

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import TypeVar
 
 from portal.queue_settings import NAMES
 from tests.support import template
+from tests.support.postgres import free_port
 from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, EU_KEY, KEY, SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +46,10 @@ def until(look: Callable[[], T | None], *, what: str, seconds: float = PATIENCE,
 
 
 class Installation:
-    """One portal with its own data folder. `env` is what every process of it gets."""
+    """One portal with its own data folder. `env` is what every process of it gets; `code` is where its release is."""
 
-    def __init__(self, folder: Path, sandbox: SandboxProcess, **more: str) -> None:
-        self.folder, self.sandbox = folder, sandbox
+    def __init__(self, folder: Path, sandbox: SandboxProcess, code: Path = ROOT, **more: str) -> None:
+        self.folder, self.sandbox, self.code = folder, sandbox, code
         self.url = ""
         self.env: Mapping[str, str] = {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")},
@@ -57,7 +57,8 @@ class Installation:
             "PORTAL_ENV_FILE": "",
             "PORTAL_ENV": "development",
             "PORTAL_DEMO": "0",
-            "SECOND_PERSON": "0",  # a story that shows the second person turns it on
+            # What production requires is shown by test_without_docker.
+            "SECOND_FACTOR_ROLES": "admin,finance" if more.get("PORTAL_ENV") == "production" else "",
             "DATA_DIR": str(folder),
             "SECRET_KEY": secrets.token_urlsafe(48),
             "FIELD_KEYS": "journey:" + base64.b64encode(secrets.token_bytes(32)).decode(),
@@ -78,8 +79,9 @@ class Installation:
     def manage(self, *argv: str, **more: str) -> str:
         """Run a management command to its end and return what it printed."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *argv], cwd=ROOT, env={**self.env, **more}, capture_output=True, check=False
-        )
+            [sys.executable, "manage.py", *argv], cwd=self.code, env={**self.env, **more}, capture_output=True,
+            check=False,
+        )  # fmt: skip
         assert done.returncode == 0, f"{argv}: {done.stderr.decode()[-3000:]}"
         return done.stdout.decode()
 
@@ -104,23 +106,25 @@ class Installation:
     def spawn(self, name: str, *argv: str, **more: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.out").open("ab")
         process = subprocess.Popen(
-            [sys.executable, *argv], cwd=ROOT, env={**self.env, **more}, stdin=subprocess.DEVNULL, stdout=log,
+            [sys.executable, *argv], cwd=self.code, env={**self.env, **more}, stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         log.close()
         self._running.append(process)
         return process
 
-    def start_web(self) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+    def start_web(self, name: str = "web") -> str:
+        return self.start_web_process(name)[0]
+
+    def start_web_process(self, name: str) -> tuple[str, subprocess.Popen[bytes]]:
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.spawn(
-            "web", "-m", "gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi",
+        process = self.spawn(
+            name, "-m", "gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi",
             WEB_BIND=f"127.0.0.1:{port}", WEB_CONCURRENCY="1",
         )  # fmt: skip
         until(lambda: answers(f"{self.url}/sign-in/"), what="the sign-in page")
-        return self.url
+        return self.url, process
 
     def start_worker(self, name: str = "worker", queues: str = ",".join(NAMES), **more: str) -> subprocess.Popen[bytes]:
         return self.spawn(

@@ -23,8 +23,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.access.test_second_factor import code_of
 from tests.journeys.processes import PASSWORD, ROOT, until
-from tests.journeys.test_production_services import Visitor
+from tests.journeys.test_production_services import Hidden, Visitor
 from tests.support.postgres import Postgres, free_port
 from tests.support.redis import Redis
 
@@ -128,7 +129,7 @@ def _packages(place: Path) -> None:
 
 def _status(url: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:  # noqa: S310
             return int(answer.status), str(answer.headers)
     except urllib.error.HTTPError as answer:
         with answer:
@@ -182,6 +183,7 @@ def _prepare(here: Machine) -> None:
     here.refuses(check, "The static files are not collected")
     assert "Run: python manage.py collectstatic" in _dies(here)
     assert "System check identified no issues" in here.run(prepare)  # migrates again
+    assert "bytes." in here.run(_block("manage.py backup\n"))
 
 
 def _dies(here: Machine) -> str:
@@ -195,7 +197,10 @@ def _first_admin(here: Machine, url: str) -> Visitor:
     assert link.startswith(f"{url}/")
     visitor = Visitor(url)
     visitor.post(link.removeprefix(url), password=PASSWORD, again=PASSWORD)
-    assert visitor.post("/sign-in/", login="you@example.com", password=PASSWORD) == "/"
+    assert visitor.post("/sign-in/", login="you@example.com", password=PASSWORD) == "/me/security/"
+    secret = re.search(r'data-copy="([A-Z2-7]{32})"', form := visitor.get("/me/security/app/"))
+    assert secret, form
+    visitor.send("/me/security/app/", Hidden(form).fields | {"code": code_of(secret[1])})
     return visitor
 
 

@@ -329,7 +329,7 @@ def test_a_create_that_goes_wrong(
 
 def test_a_dripping_create_is_unknown_at_the_deadline(kind: str, sandbox: SandboxProcess) -> None:
     sandbox.admin.arm("slow-drip", "create", seconds=0.1)
-    provider = client(config(sandbox, kind=kind, read_timeout=5.0, total_timeout=0.6))
+    provider = client(config(sandbox, kind=kind, read_timeout=5.0, total_timeout=2.0))
     with pytest.raises(OutcomeUnknown, match="time"):
         create(provider, PROFILE, PRO, test=False)
     assert len(sandbox.admin.accounts()) == 1

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
@@ -136,7 +136,7 @@ WIRES = [Wire(sample) for sample in SAMPLES.values()]
 
 
 @given(body=ANY_JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=300))
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=EXAMPLES, database=None)
 def test_bodies_from_nowhere(body: bytes) -> None:
     for wire in WIRES:
         sane(wire.outcome(body), body)

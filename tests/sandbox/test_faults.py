@@ -62,7 +62,7 @@ def test_a_reset_connection(client: SandboxClient, admin: SandboxAdmin, fault: s
 @pytest.mark.parametrize(("fault", "accounts"), [("hang", 0), ("hang-before", 0), ("hang-after", 1)])
 def test_an_answer_that_never_comes(sandbox: SandboxProcess, admin: SandboxAdmin, fault: str, accounts: int) -> None:
     admin.arm(fault, "create")
-    impatient = SandboxClient(sandbox.base_url, sandbox.key, timeout=0.3)
+    impatient = SandboxClient(sandbox.base_url, sandbox.key, timeout=1.0)
     assert outcome(impatient) is TimeoutError
     assert created(admin) == accounts
     assert sandbox.client.create().status == 201  # the others are served meanwhile

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from customers.models import Account, Operation
 from tests.support.people import sign_in
 
+# What is awaited is there much sooner, except where a machine does much else: this only bounds a failure.
+expect.set_options(timeout=30_000)
 IN_A_BROWSER = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 

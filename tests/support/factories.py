@@ -11,7 +11,7 @@ from django.utils import timezone
 from customers.models import Account, Connection, Customer, Offering, Operation
 from customers.models.operation_states import BUSY, FINAL, OperationState
 from portal import encryption
-from portal.access.models import User
+from portal.access.models import CustomRole, User
 
 PASSWORD = "a long test password"
 PACKAGE, SMALLER, ADDON = "postkeeper.ei.pro-100k.v1", "postkeeper.ei.free-100.v1", "postkeeper.x.ip.v2"
@@ -27,6 +27,18 @@ class UserFactory(factory.django.DjangoModelFactory):
     name = factory.Sequence(lambda n: f"Person {n}")
     role = "customer_success"
     password = factory.django.Password(PASSWORD)
+
+
+class CustomRoleFactory(factory.django.DjangoModelFactory):
+    """A role with the permissions given; `UserFactory(role="custom", custom_role=...)` has it."""
+
+    class Meta:
+        model = CustomRole
+
+    name = factory.Sequence(lambda n: f"Role {n}")
+    permissions = factory.LazyFunction(lambda: ["view"])
+    created_by = factory.SubFactory(UserFactory, role="admin")
+    created_at = factory.LazyFunction(timezone.now)
 
 
 class ConnectionFactory(factory.django.DjangoModelFactory):

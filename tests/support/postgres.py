@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -42,18 +43,23 @@ def _as_owner() -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that is free, and stays it until its server starts, or starts again: it is below those
+    that the system gives to outgoing connections."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Postgres:
     """One server on a free port. `start` and `stop` may be called again and again; `remove` is the end.
 
-    `folder`: where the cluster is, or is made; its databases are still there the next time.
+    `folder`: where the cluster is, or is made; its databases are still there the next time. `network`: other machines
+    that it trusts.
     """
 
-    def __init__(self, *, durable: bool = False, folder: Path | None = None) -> None:
+    def __init__(self, *, durable: bool = False, folder: Path | None = None, network: str = "") -> None:
         found = programs()
         if found is None:
             raise Unavailable(MISSING)
@@ -68,6 +74,9 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         self._run("initdb", "-D", "data", "-U", "portal", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        if network:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
 
     @property
     def url(self) -> str:
@@ -134,7 +143,7 @@ class Postgres:
 
     def _wait(self) -> None:
         ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while subprocess.run(ready, check=False).returncode != 0:
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > deadline:

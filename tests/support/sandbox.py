@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "sandbox-key-global"
 EU_KEY = "sandbox-key-eu"
 ADMIN_KEY = "sandbox-admin"
-START_SECONDS = 20
+START_SECONDS = 60
 # No environment proxy between a test and its own machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -61,7 +61,7 @@ def _migrate(url: str) -> None:
 def _hash() -> str:
     files = sorted(path for app in APPS for pattern in MADE_BY for path in (ROOT / app).rglob(pattern))
     digest = hashlib.sha256()
-    for path in [*files, ROOT / "portal/settings.py", ROOT / "requirements.txt"]:
+    for path in [*files, *sorted((ROOT / "portal").glob("*settings.py")), ROOT / "requirements.txt"]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -126,6 +126,15 @@ def test_a_sort_head_turns_round_and_starts_at_the_first_page(query: str, order:
     assert (f'aria-sort="{order}"' in html) is (order is not None)
 
 
+def test_a_search_keeps_what_was_typed_and_the_other_filters() -> None:
+    tag = '{% list_search "Search by customer" "Customer" kept %}'
+    html = render(tag, "/customers/?q=%3Cb%3E&state=held&page=3", kept=[("state", "held")])
+    assert 'action="/customers/"' in html
+    assert 'value="&lt;b&gt;"' in html
+    assert '<input type="hidden" name="state" value="held">' in html
+    assert "page" not in html
+
+
 def test_a_filter_is_offered_then_shown_with_a_link_to_clear_it() -> None:
     choices = [("", "Any"), ("held", "Held <by>"), ("active", "Active")]
     offered = render('{% filter_chip "state" "State" choices %}', "/customers/?q=x&page=3", choices=choices)

@@ -40,6 +40,7 @@ from portal.access.models import User
 from portal.audit import chain
 from portal.commands import Command
 from portal.notices import raising
+from tests.upgrade import extras_access, extras_prices
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -70,6 +71,8 @@ class Extras:
         self.domains()
         self.exports()
         self.midnights()
+        extras_access.add(now=self.now)
+        extras_prices.add(now=self.now)
         chain.seal_pending(limit=10_000)
         self.unsealed()
 

@@ -63,7 +63,7 @@ class Command(BaseCommand):
     def _sync(self, connection: Connection, slot: str) -> bool:
         """Run one connection's nightly run to its end. Return False if it was stopped or is paused."""
         now = database_now()
-        if connection.paused:
+        if not connection.is_readable:
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
             return False
         try:

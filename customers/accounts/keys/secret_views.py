@@ -62,6 +62,7 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
 
 
 @require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10)
 def key_let_go(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
     """Stop storing the secret. The key itself keeps working."""
     account = account_or_404(public_id)

@@ -31,7 +31,7 @@ class Command(BaseCommand):
             raise CommandError(f"Not completed: {', '.join(failed)}.")
 
     def _walk(self, connection: Connection) -> bool:
-        if connection.paused:
+        if not connection.is_readable:
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
             return False
         now = database_now()

@@ -10,8 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from customers.connections import credentials
 from customers.models import Connection, KeySecret
 from portal import encryption
+from portal.access import second_factor
+from portal.approvals.models import Approval
 
 PASSES = 5
+Sealed = Connection | KeySecret | Approval
 
 
 class Command(BaseCommand):
@@ -35,6 +38,14 @@ class Command(BaseCommand):
                     continue
                 moved += done
                 lost = lost or not done  # changed meanwhile: try again
+            for name, move in second_factor.under_another_key():
+                try:
+                    done = move()
+                except encryption.DecryptionError as error:
+                    stuck.add(f"{name}: {error}")
+                    continue
+                moved += done
+                lost = lost or not done
         for each in sorted(stuck):
             self.stderr.write(each)
         self.stdout.write(f'{moved} secrets encrypted with the key "{encryption.current_key_id()}".')
@@ -45,16 +56,17 @@ class Command(BaseCommand):
         self.stdout.write("No secret uses another key.")
 
 
-def _under_another_key() -> Iterator[tuple[Connection | KeySecret, str]]:
-    rows: list[Connection | KeySecret] = [*Connection.objects.order_by("pk")]
+def _under_another_key() -> Iterator[tuple[Sealed, str]]:
+    rows: list[Sealed] = [*Connection.objects.order_by("pk")]
     rows += KeySecret.objects.exclude(sealed="").order_by("pk")
+    rows += Approval.objects.exclude(secret_sealed="").order_by("pk")
     for row in rows:
         for column in row.SEALED_FIELDS:
             if (sealed := getattr(row, column)) and encryption.key_id(sealed) != encryption.current_key_id():
                 yield row, column
 
 
-def _move(row: Connection | KeySecret, column: str) -> bool:
+def _move(row: Sealed, column: str) -> bool:
     """Encrypt one column again; False when it was changed just now, perhaps by a process with the old keys."""
     sealed = getattr(row, column)
     context = row.context_of(column)

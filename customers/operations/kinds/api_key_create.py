@@ -173,6 +173,8 @@ class KeyCreate(Action):
             return Failed("gone", say("api_key.account_gone"))
         if len(ours) == 1 and KeySecret.objects.filter(operation=operation, key_id=ours[0].id).exists():
             return self._made(operation, ours[0], say("api_key.secret_kept"))
+        if ours and attempts.sent_before_restore(operation):  # its secret may have been revealed, and be in use
+            return NeedsReview("restored", say("api_key.made_before_restore", id=ours[0].id), operation.result)
         if ours and not self._may_replay(operation, ours, now):
             return self._clean_up(operation, provider, ours[0], body)
         return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)

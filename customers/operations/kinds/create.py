@@ -10,9 +10,10 @@ from django.db.models import F, Q
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Connection, Customer, Operation
+from customers.models import Account, Connection, Customer, Operation, Recovery, RemoteAccount
 from customers.models.account import AccountState, as_offerings, as_rows, identity_of, package_name_of
 from customers.models.operation_states import FINAL, OperationKind, OperationState
+from customers.observed import matching
 from customers.operations import attempts, create_search
 from customers.operations.kinds.api_key_create import follow_with_key, refuse_key
 from customers.operations.kinds.api_keys import requested_key
@@ -191,6 +192,27 @@ def _refuse_twice(connection: Connection, identity: str, settings: AccountSettin
         raise Refusal(text % named, field="name" if settings else "email")
     if settings:
         refuse_same_settings(connection, settings)
+    _refuse_unlinked(connection, identity, settings)
+
+
+def _refuse_unlinked(connection: Connection, identity: str, settings: AccountSettings | None) -> None:
+    """After a restore, refuse to make a second account where one of this identity was made since the backup and has no
+    customer: the request that made it is lost."""
+    recovery = Recovery.objects.filter(connection=connection).order_by("-epoch").first()
+    if recovery is None:
+        return
+    since = RemoteAccount.objects.filter(connection=connection, pk__gt=recovery.remote_account_mark)
+    unlinked = since.orphans()
+    if settings:
+        alike = unlinked.filter(name__iexact=settings.name)
+    else:
+        alike = unlinked.filter(Q(email__iexact=identity) | Q(first_email__iexact=identity))
+    if found := next((each for each in alike if identity in matching.identities_of(each)), None):
+        raise Refusal(
+            _("%(id)s at %(connection)s is such an account and has no customer. Link it under Unlinked accounts.")
+            % {"id": found.provider_id, "connection": connection.name},
+            field="name" if settings else "email",
+        )
 
 
 def _take_refused(refused: Operation, *, version: int | None) -> None:

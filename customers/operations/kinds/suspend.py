@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Hold, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
+from customers.operations import bulk_limit
 from customers.operations.outcomes import Action, Failed, NotApplied, RetryAt, Send, Succeeded, with_columns
 from customers.operations.request import need_reason, permit, request_change
 from customers.operations.submissions import submit_once
@@ -24,9 +25,12 @@ READ_BACK_EVERY = timedelta(seconds=5)
 READINGS_BEFORE_NOT_DONE = 3
 
 
-def request_suspend(command: Command, *, account: Account, **more: Any) -> Operation:
-    """Request that the account stops sending. `more`: as of `request_state`."""
-    return request_state(command, OperationKind.SUSPEND, "stopped_by_us", account=account, **more)
+def request_suspend(command: Command, *, account: Account, within_limit: bool = False, **more: Any) -> Operation:
+    """Request that the account stops sending. Refused beyond the limit of the rule for bulk changes, unless the caller
+    checked that (`within_limit`). `more`: as of `request_state`."""
+    return request_state(
+        command, OperationKind.SUSPEND, "stopped_by_us", account=account, is_limited=not within_limit, **more
+    )
 
 
 def request_unsuspend(command: Command, *, account: Account, **more: Any) -> Operation:
@@ -42,12 +46,15 @@ def request_state(
     account: Account,
     payload: dict[str, Any] | None = None,
     version: int | None = None,
+    is_limited: bool = False,
 ) -> Operation:
     """Request a state. `version`: of the account as the requester saw it, where that is the reason for the request."""
     permit(command.person, account.connection, kind)
     need_reason(account.connection, command.reason, shown=kind == OperationKind.SUSPEND)
 
     def make() -> Operation:
+        if is_limited:
+            bulk_limit.refuse_suspend(command, account)
         account.lock()
         if account.desired_state == wanted and account.state == wanted:
             raise Refusal(_("The account is already in this state. Nothing was sent."))

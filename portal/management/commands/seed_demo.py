@@ -57,15 +57,13 @@ class Command(BaseCommand):
 
 def _follow_the_sandbox(url: str, keys: Keys) -> None:
     """Update the connections if the sandbox's port changed since the last start."""
-    admin = User.objects.filter(role=Role.ADMIN, is_active=True).first()
     for facts, key in keys.connections():
         path = facts["base_url"]
         there = Connection.objects.filter(kind=facts["kind"], base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$")
         for connection in there.exclude(base_url=url + path):
-            if admin:
-                connection_commands.edit_connection(
-                    commands.Command(admin), connection=connection, facts={"base_url": url + path}, api_key=key
-                )
+            connection_commands.edit_connection(
+                commands.Command(None), connection=connection, facts={"base_url": url + path}, api_key=key
+            )
 
 
 def _work_alone() -> None:

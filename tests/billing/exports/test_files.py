@@ -150,13 +150,17 @@ def test_cost_is_only_for_those_who_may_see_it(finance: Client) -> None:
     assert b"17.23" in content_of(finance, kept)
 
     success = sign_in(Client(), UserFactory(role="customer_success"))
-    assert success.get(reverse("billing:usage-export-file", args=[kept.public_id])).status_code == 403
+    for route in ("usage-export-file", "usage-export-detail", "usage-export-progress"):
+        assert success.get(reverse(f"billing:{route}", args=[kept.public_id])).status_code == 404
     own = export(success, month="2026-10")
     assert b"17.23" not in content_of(success, own)
     assert not own.with_cost
     page = success.get(reverse("billing:usage-exports")).content.decode()
     assert page.count("Download") == 1
-    assert "Has cost" in page
+    assert str(kept.public_id) not in page
+    UsageExport.objects.filter(pk=kept.pk).update(changed=3)
+    assert "See changes" not in success.get(f"{reverse('billing:usage')}?month=2026-10").content.decode()
+    assert "See changes" in finance.get(f"{reverse('billing:usage')}?month=2026-10").content.decode()
 
 
 def test_each_export_and_download_is_audited(finance: Client, anna: User) -> None:

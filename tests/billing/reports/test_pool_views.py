@@ -93,7 +93,7 @@ def test_cost_is_nowhere_for_whoever_may_not_see_it(client: Client, pool: Pool, 
         assert sees == {*addresses[:3], addresses[4], "file"}
         return
     assert sees == set()
-    assert client.get(addresses[4]).status_code == 403
+    assert client.get(addresses[4]).status_code == 404
     for text in shown.values():
         assert "llocated share" not in text
         assert "sort=share" not in text

@@ -216,7 +216,7 @@ def readings_of(world: World) -> tuple[list[SeriesReading], PeriodFacts] | None:
     return rows, PeriodFacts(resets, rows[-1].at, read_at, after, seen)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(worlds(), st.booleans())
 def test_the_truth_is_inside_every_figure(world: World, with_statistics: bool) -> None:
     found = readings_of(world)
@@ -232,7 +232,7 @@ def test_the_truth_is_inside_every_figure(world: World, with_statistics: bool) -
         assert result.low == world.truth
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(worlds())
 def test_a_roll_over_proves_no_wrong_zone_without_lingering(world: World) -> None:
     found = readings_of(world)
@@ -242,7 +242,7 @@ def test_a_roll_over_proves_no_wrong_zone_without_lingering(world: World) -> Non
     assert rolled.zone in ("", world.zone)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(worlds())
 def test_lingering_answers_never_prove_utc_wrongly(world: World) -> None:
     """A wrong UTC would shorten the time in which more may have been sent; a wrong Pacific time only extends it."""

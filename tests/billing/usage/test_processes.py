@@ -94,7 +94,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
         process = start()
         wait_for(UsageSnapshot.objects.exists, "the first batch was never written")
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     assert process.returncode == -signal.SIGKILL
 
     run = SyncRun.objects.get()

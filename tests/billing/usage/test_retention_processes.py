@@ -73,7 +73,7 @@ def test_a_run_is_retried_whole_or_removed_whole() -> None:
         for process in processes:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
+            process.wait(60)
 
     removed = SyncRun.objects.filter(items_removed_at__isnull=False)
     retried = SyncRun.objects.filter(items_removed_at=None)

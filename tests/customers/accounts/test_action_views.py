@@ -11,14 +11,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Operation, SignInRequest
-from portal.access.unsent_forms import PASSWORD
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.page_helpers import HTMX, fields, text_of
 from tests.support.edits import seen_at
 from tests.support.factories import PASSWORD as THEIRS
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
-from tests.support.people import sign_in
+from tests.support.people import CONFIRM_PASSWORD, sign_in
 
 DEEDS = ("suspend", "unsuspend", "delete", "sign-in-as")
 
@@ -283,14 +282,14 @@ class TestSignInAs:
 
     def test_needs_a_password_typed_within_the_hour(self, client: Client, account: Account) -> None:
         sign_in(client, UserFactory(), minutes_ago=61)
-        assert "Confirm your password" in text_of(client.post(url("sign-in-as", account), {}))
+        assert "Confirm it's you" in text_of(client.post(url("sign-in-as", account), {}))
 
     def test_a_form_that_is_sent_again_is_confirmed_on_its_own_page(self, client: Client, desk: Desk) -> None:
         """Only that page names the provider in its policy: Chromium would stop the redirect from any other."""
         account = desk.created()
         sign_in(client, UserFactory(), minutes_ago=61)
         asked = client.post(url("sign-in-as", account), {"reason": "Typed x", "client_token": "a" * 32})
-        again = client.post(url("sign-in-as", account), fields(asked) | {PASSWORD: THEIRS})
+        again = client.post(url("sign-in-as", account), fields(asked) | {CONFIRM_PASSWORD: THEIRS})
         assert (again.status_code, "Typed x" in text_of(again)) == (422, True)
         assert "form-action 'self' http" in again.headers["Content-Security-Policy"]
         assert not desk.sandbox.admin.requests("sso")

@@ -141,7 +141,7 @@ def test_a_running_operation_follows_by_itself_and_then_rests(seat: Seat, desk: 
     page = seat.open("operation", operation)
     expect(page.get_by_text("Waiting in the queue.")).to_be_visible()
     desk.perform(operation)
-    expect(page.locator("h1 + .pk-state")).to_have_text("Succeeded", timeout=10_000)
+    expect(page.locator("h1 + .pk-state")).to_have_text("Succeeded")
     expect(page.locator("main [data-poll]")).to_have_count(0)
 
 

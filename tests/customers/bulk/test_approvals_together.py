@@ -18,6 +18,7 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
+from tests.support.approvals import switch_on
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -26,8 +27,8 @@ DECISIONS = ("bulk.approved", "bulk.refused", "bulk.cancelled")
 
 
 @pytest.fixture
-def people(settings: Any) -> list[User]:
-    settings.SECOND_PERSON = True
+def people() -> list[User]:
+    switch_on("delete", "bulk")
     return [UserFactory(role="admin") for _ in range(3)]
 
 

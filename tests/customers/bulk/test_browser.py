@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from customers.models import Account, ChangeSet, Operation
 from tests.customers.bulk.test_commands import accounts, colleague, go_on
 from tests.customers.conftest import Desk
+from tests.support.approvals import switch_on
 from tests.support.browser import IN_A_BROWSER, Seat
 from tests.support.people import sign_in
 
@@ -20,8 +21,8 @@ pytestmark = IN_A_BROWSER
 
 @pytest.mark.long
 @pytest.mark.usefixtures("transactional_db")
-def test_ticked_approved_by_another_and_watched(page: Page, live_server: Any, desk: Desk, settings: Any) -> None:
-    settings.SECOND_PERSON = True
+def test_ticked_approved_by_another_and_watched(page: Page, live_server: Any, desk: Desk) -> None:
+    switch_on("delete", "bulk")
     other = colleague()
     chosen = accounts(desk, 12)
     seat = Seat(page, live_server, desk)

@@ -16,16 +16,22 @@ from customers import dispatcher
 from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.bulk.plan import Planner
+from customers.bulk.queries import waiting_sets
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
 from customers.monitoring.operation_invariants import approved_by_who_asked
 from customers.schedules import holds
 from portal.access.models import User
+from portal.approvals.approvers import Lookup
+from portal.approvals.gate import NobodyLeft
+from portal.approvals.models import ApprovalRule
+from portal.approvals.queries import WaitingRow
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support import messages
+from tests.support.approvals import switch_on
 
 NOW = timezone.now()
 
@@ -220,7 +226,7 @@ class TestTheRun:
 
         def work() -> None:
             try:
-                ready.wait(10)
+                ready.wait(60)
                 bulk_run.run_bulk_change(made.pk, seconds=60.0)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is
                 failures.append(error)
@@ -237,18 +243,24 @@ class TestTheRun:
         assert Operation.objects.count() == 8
 
 
+def waiting_of(person: User) -> list[WaitingRow]:
+    return waiting_sets(person, Lookup(now=NOW))
+
+
 class TestTheSecondPerson:
     @pytest.fixture(autouse=True)
-    def _on(self, settings: Any) -> None:
-        settings.SECOND_PERSON = True
+    def _on(self, db: None) -> None:
+        switch_on("delete", "bulk", threshold=10)
 
-    def test_ten_alone_eleven_not_once_there_are_two(self, desk: Desk) -> None:
+    def test_eleven_accounts_need_another_person(self, desk: Desk) -> None:
         chosen = accounts(desk, 11)
-        assert submit(desk, plan(desk, chosen)).state == "running"
-        assert AuditEvent.objects.get(verb="bulk.started").after["alone"] is True
+        with pytest.raises(NobodyLeft, match="nobody else can approve it now"):
+            submit(desk, plan(desk, chosen))
         colleague("finance")
         User.objects.create_user(email="invited@postkeeper.example", name="Invited", role="admin")
-        assert submit(desk, plan(desk, chosen)).state == "running"
+        with pytest.raises(NobodyLeft, match="Required role: Admin, Customer success"):
+            submit(desk, plan(desk, chosen))
+        assert not ChangeSet.objects.exclude(state="planned").exists()
         colleague()
         assert submit(desk, plan(desk, chosen[:10])).state == "running"
         assert submit(desk, plan(desk, chosen)).state == "waiting"
@@ -258,8 +270,8 @@ class TestTheSecondPerson:
         other, chosen = colleague(), accounts(desk, 11)
         made = submit(desk, plan(desk, chosen))
         assert go_on(made).state == "waiting"
-        assert bulk_commands.waiting_for(other) == [made]
-        assert bulk_commands.waiting_for(desk.person) == bulk_commands.waiting_for(colleague("auditor")) == []
+        may = [each.may_decide for who in (other, desk.person, colleague("auditor")) for each in waiting_of(who)]
+        assert may == [True, False, False]
 
         def approve(person: User, plan_hash: str = made.plan_hash) -> None:
             bulk_commands.approve_bulk_change(Command(person, NOW), change_set=made, plan_hash=plan_hash)
@@ -317,7 +329,7 @@ class TestTheSecondPerson:
         with pytest.raises(Refusal, match="no longer waiting for approval"):
             bulk_commands.approve_bulk_change(Command(other, NOW), change_set=made, plan_hash=made.plan_hash)
 
-    def test_the_setting_turns_it_off(self, desk: Desk, settings: Any) -> None:
+    def test_the_rule_turns_it_off(self, desk: Desk) -> None:
         colleague()
-        settings.SECOND_PERSON = False
+        ApprovalRule.objects.update(is_on=False)
         assert submit(desk, plan(desk, accounts(desk, 11))).state == "running"

@@ -4,12 +4,17 @@ import base64
 import io
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.core.management import CommandError, call_command
+from django.test import Client
 from pytest_django import Settings
 
 from customers.models import Connection
 from portal import encryption
-from tests.support.factories import ConnectionFactory
+from portal.access import second_factor
+from tests.access.test_second_factor import enrol, next_code
+from tests.support.factories import ConnectionFactory, UserFactory
+from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 NEW = "t2:" + base64.b64encode(b"another-test-only-key-of-32-byte").decode()
@@ -35,6 +40,18 @@ def test_every_secret_is_encrypted_with_the_first_key_alone(settings: Settings) 
     connection.refresh_from_db()
     assert connection.open("api_key_sealed") == "SG.one.two-of-a-test"
     assert connection.open("v2_password_sealed") == "a password"
+
+
+def test_secrets_of_second_factors_move_too(settings: Settings) -> None:
+    client = sign_in(Client(), UserFactory(role="admin"))
+    secret = enrol(client)
+    settings.FIELD_KEYS = f"{NEW},{settings.FIELD_KEYS}"
+    assert "2 secrets encrypted" in _rotate()
+    settings.FIELD_KEYS = NEW
+    person = Authenticator.objects.get(type="totp").user
+    assert second_factor.check_code(person, next_code(secret)) is not None
+    assert second_factor.recovery_codes_left(person) == 10
+    assert second_factor.sealed_by_key() == {"t2": 2}
 
 
 def test_an_undecryptable_secret_stays_and_the_command_fails(settings: Settings) -> None:

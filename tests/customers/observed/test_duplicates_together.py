@@ -33,7 +33,7 @@ def is_free(row: Customer | Account) -> bool:
 
 def waits_for_a_lock() -> None:
     """Return once another session of this database waits for a row."""
-    until = monotonic() + 10
+    until = monotonic() + 60
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with database.cursor() as cursor:
         while monotonic() < until:
@@ -62,7 +62,7 @@ def test_a_merge_takes_its_rows_in_the_order_of_others(person: User, other: str)
             return "done"
 
         def merge(first: Customer | Account = first, twin: Account = twin) -> str:
-            until = monotonic() + 10
+            until = monotonic() + 60
             while is_free(first):
                 assert monotonic() < until
             duplicates.merge(Command(person, timezone.now(), reason="Theirs."), duplicate=twin, customer=twin.customer)

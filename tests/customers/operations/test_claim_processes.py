@@ -66,7 +66,7 @@ def at_once(what: str, rows: list[int], processes: int) -> list[int]:
         for each in started:
             if each.poll() is None:
                 each.kill()
-            each.wait(10)
+            each.wait(60)
 
 
 def queued(count: int, **facts: object) -> list[int]:

@@ -5,7 +5,10 @@ The faults are armed in the sandbox and met over real HTTP. Never is there a sec
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import structlog
 from django.utils import timezone
 
 from customers.models import Attempt
@@ -14,6 +17,7 @@ from portal.commands import Command
 from portal.providers import ProviderOffering
 from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.house.test_logs import Written
 
 # fault, parameters, state it ends in, outcome of the attempt, accounts at the provider afterwards
 CREATES = [
@@ -69,6 +73,20 @@ def test_a_create_met_by(  # noqa: PLR0917 the columns of the table
         [there] = desk.sandbox.admin.accounts()
         assert desk.account(operation).provider_id == there["id"]
         assert Attempt.objects.count() == 2 - accounts
+
+
+def test_lines_about_an_operation_have_its_own_request(desk: Desk) -> None:
+    """The message that made the worker look may be of another request, as at the end of another operation."""
+    with structlog.contextvars.bound_contextvars(request_id="the-click"):
+        operation = desk.ask_create()
+    with (
+        Written(json_lines=True, name="portal.providers") as written,
+        structlog.contextvars.bound_contextvars(request_id="another"),
+    ):
+        desk.perform(operation)
+    lines = [json.loads(line) for line in written.text.splitlines()]
+    assert operation.attempts.get().provider_request_id in {line["provider_request_id"] for line in lines}
+    assert {(line["request_id"], line["operation"]) for line in lines} == {("the-click", operation.code)}
 
 
 def test_a_create_that_works_keeps_the_id_and_reads_the_account(desk: Desk) -> None:

@@ -32,6 +32,7 @@ def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) 
     scan_requests.run_scan(Scan.objects.get().pk, connect=desk.connect)
     page.get_by_role("button", name="Match to customers").click()
     expect(page.get_by_role("button", name="Import 7 accounts")).to_be_visible()
+    page.wait_for_load_state()  # or the script hears of no change yet
     page.get_by_label(f"Import {ids[3]}").uncheck()
     page.get_by_role("button", name="Import 6 accounts").click()
     expect(page.get_by_text("In progress")).to_be_visible()

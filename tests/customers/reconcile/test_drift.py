@@ -212,7 +212,7 @@ class TestDeletes:
         decide = reverse("customers:operation-decide", args=[delete.public_id])
         stale = sign_in(Client(), desk.person, minutes_ago=11)
         answer = stale.post(decide, {"choice": "try_again", "reason": "It is down again"})
-        assert "Confirm your password" in text_of(answer)
+        assert "Confirm it's you" in text_of(answer)
         assert fields(answer)["reason"] == "It is down again"
         delete.refresh_from_db()
         assert delete.state == "needs_attention"

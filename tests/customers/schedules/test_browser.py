@@ -24,6 +24,7 @@ pytestmark = IN_A_BROWSER
 
 def more(page: Page, what: str) -> Any:
     """Open one of the acts under the account's dots; its dialog."""
+    page.wait_for_load_state()  # until the script is there, a link leads to a page of its own
     page.get_by_label("More actions").click()
     page.get_by_role("link", name=what, exact=True).click()
     return page.get_by_role("dialog")

@@ -305,7 +305,7 @@ class TestOnce:
 
         def work() -> None:
             try:
-                ready.wait(10)
+                ready.wait(60)
                 for each in several:
                     due_schedules.run_schedule(each.pk, now=SOON)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is

@@ -216,7 +216,7 @@ def test_a_clock_that_stands_still_starves_nobody(aha: AhaSendClient, admin: San
     admin.set_clock("2026-11-02T10:00:00Z")
     admin.call("PUT", "switches", {"aha_rate": 20, "aha_burst": 1})
     seen = set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while seen != {200, 429} and time.monotonic() < deadline:
         seen.add(aha.send("GET", "/v2/ping").status)
     time.sleep(0.06)

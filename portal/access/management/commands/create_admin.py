@@ -10,6 +10,7 @@ from portal.access import links, staff
 from portal.access.forms import InviteForm
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.access.sso.queries import needs_sso
 from portal.commands import Command as PortalCommand
 from portal.refusals import Refusal
 
@@ -44,6 +45,11 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{person.email} belongs to a team member who is disabled or not an admin. Another admin can change "
                 "that on the Team members page. Nothing was changed."
+            )
+        elif needs_sso(person):
+            raise CommandError(
+                f"{person.email} signs in with single sign-on alone. Use another email for an admin with a password. "
+                "Nothing was changed."
             )
         elif person.has_joined:
             self.stdout.write(

@@ -76,9 +76,9 @@ def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_serve
     assert harm(seat) == []
     create, key = Operation.objects.order_by("pk")
     assert desk.perform(create).state == "succeeded"
-    expect(seat.locator("#account-state")).to_contain_text("Active", timeout=15_000)
+    expect(seat.locator("#account-state")).to_contain_text("Active")
     assert desk.perform(key).state == "succeeded"
-    expect(seat.get_by_role("link", name="Reveal secret")).to_be_visible(timeout=15_000)
+    expect(seat.get_by_role("link", name="Reveal secret")).to_be_visible()
     expect(seat.locator("#account-main")).to_contain_text("250,000 emails/month")
 
 

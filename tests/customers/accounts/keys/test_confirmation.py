@@ -12,12 +12,11 @@ from django.utils import timezone
 
 from customers.models import Account, Operation
 from portal.access.models import User
-from portal.access.unsent_forms import PASSWORD
 from tests.customers.keys import account_with_keys, key_of
 from tests.customers.page_helpers import HTMX, fields, text_of
 from tests.support.factories import PASSWORD as THEIRS
 from tests.support.factories import OperationFactory, UserFactory
-from tests.support.people import sign_in
+from tests.support.people import CONFIRM_PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
 DIALOG = HTMX | {"HTTP_HX_TARGET": "dialog"}
@@ -75,14 +74,14 @@ def test_a_form_that_was_open_too_long_comes_back_as_typed(
     assert asked.status_code == 422
     assert not Operation.objects.exists()
     kept, words = fields(asked), text_of(asked)
-    assert "Confirm your password" in words
+    assert "Confirm it's you" in words
     assert kept["client_token"] == typed["client_token"]
     for value in ("Typed label", "Typed reason", "203.0.113.9"):
         assert (f"{value} </dd>" in words) == (value in str(typed))
     assert "Typed" not in str(dict(client.session))
-    assert client.post(url(name, account), kept | {PASSWORD: "a bad guess"}, **how).status_code == 422
+    assert client.post(url(name, account), kept | {CONFIRM_PASSWORD: "a bad guess"}, **how).status_code == 422
     assert not Operation.objects.exists()
-    done = client.post(url(name, account), kept | {PASSWORD: THEIRS}, **how)
+    done = client.post(url(name, account), kept | {CONFIRM_PASSWORD: THEIRS}, **how)
     assert done.headers["HX-Redirect" if how else "Location"].endswith("/keys/")
     requested = Operation.objects.count()
     assert requested
@@ -104,5 +103,5 @@ def test_sending_a_failed_key_operation_again_asks_too(
     asked = client.post(address, {"client_token": "a" * 32})
     assert asked.status_code == 422
     assert Operation.objects.count() == 1
-    assert client.post(address, fields(asked) | {PASSWORD: THEIRS}).status_code == 303
+    assert client.post(address, fields(asked) | {CONFIRM_PASSWORD: THEIRS}).status_code == 303
     assert Operation.objects.count() == 2

@@ -410,7 +410,7 @@ class TestSecret:
         secret_of(key_of(account), person)
         client = sign_in(Client(), person, minutes_ago=11)
         assert "reauthenticate" in client.get(url("key-secret", account, "key-1")).headers["Location"]
-        assert "Confirm your password" in text_of(client.post(url("key-secret", account, "key-1")))
+        assert "Confirm it's you" in text_of(client.post(url("key-secret", account, "key-1")))
         on_its_page = client.post(url("key-secret", account, "key-1"), **HTMX, HTTP_HX_TARGET="secret")
         assert "reauthenticate" in on_its_page.headers["HX-Redirect"]
         assert KeySecret.objects.get().shown_at is None

@@ -1,0 +1,1 @@
+"""Recovery after a restore from a backup: every connection is on hold until it was scanned and released."""

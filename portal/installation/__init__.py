@@ -1,0 +1,1 @@
+"""The installation: which database it runs on, since when, and its backups."""
