@@ -1,3 +1,11 @@
+from billing.models.closing import (
+    BillingTerms,
+    Blocker,
+    MonthClosing,
+    OpeningBalance,
+    StatementCase,
+    StatementCounter,
+)
 from billing.models.exports import LedgerBatch, UsageExport
 from billing.models.figures import (
     MOST_USED,
@@ -13,6 +21,13 @@ from billing.models.figures import (
     Status,
     UsagePeriod,
     UsageRollup,
+)
+from billing.models.invoices import (
+    InvoiceComparison,
+    InvoiceLineKind,
+    InvoiceMatch,
+    ProviderInvoice,
+    ProviderInvoiceLine,
 )
 from billing.models.parallel import ParallelMonth, ParallelResult, ParallelRow
 from billing.models.pricing import (
@@ -33,26 +48,37 @@ __all__ = [
     "NOT_OVER",
     "UNDECIDED",
     "Anomaly",
+    "BillingTerms",
+    "Blocker",
     "ConnectionBilling",
     "Contract",
     "ContractPriceList",
     "Decision",
     "ExchangeRate",
     "FigureVersion",
+    "InvoiceComparison",
+    "InvoiceLineKind",
+    "InvoiceMatch",
     "Ledger",
     "LedgerBatch",
     "LineKind",
     "MidnightReading",
+    "MonthClosing",
     "MonthTotal",
+    "OpeningBalance",
     "ParallelMonth",
     "ParallelResult",
     "ParallelRow",
     "PooledSnapshot",
     "PriceList",
     "PriceVersion",
+    "ProviderInvoice",
+    "ProviderInvoiceLine",
     "ResetZone",
     "Side",
     "Statement",
+    "StatementCase",
+    "StatementCounter",
     "StatementFinding",
     "StatementLine",
     "StatisticsReading",

@@ -153,7 +153,8 @@ class ConnectionBilling(models.Model):
     """How a connection is billed: its time zone, from when on, and what the provider charges for it.
 
     Periods that end before `starts_on` are never rated. The cost is that of a price list, or the connection's one
-    invoice, shared among its accounts.
+    invoice, shared among its accounts. A difference between the provider's invoices and the cost by our figures of more
+    than `tolerance_minor`, in minor units of the invoice, blocks the month.
     """
 
     class CostSource(models.TextChoices):
@@ -167,6 +168,7 @@ class ConnectionBilling(models.Model):
     starts_on = models.DateField(null=True, blank=True)
     cost_source = models.CharField(max_length=14, choices=CostSource.choices, default=CostSource.NONE, blank=True)
     cost_list = models.ForeignKey(PriceList, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    tolerance_minor = models.PositiveBigIntegerField(default=0, db_default=0)
     edits = models.PositiveIntegerField(default=0)
 
     class Meta:

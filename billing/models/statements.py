@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from billing.models.figures import FigureVersion
 from billing.models.pricing import Contract, PriceVersion, Side
 from customers.models import Account, Connection, Customer
 from portal.money_field import RateField
@@ -30,6 +31,8 @@ class LineKind(models.TextChoices):
     INVOICE_SHARE = "invoice_share", _("Share of the invoice")
     COMMIT = "commit", _("Minimum commit")
     ONE_TIME = "one_time", _("One-time fee")
+    OPENING = "opening", _("Opening balance")
+    ADJUSTMENT = "adjustment", _("Adjustment")
 
 
 class Statement(models.Model):
@@ -38,10 +41,14 @@ class Statement(models.Model):
     A draft is rated again whenever its inputs changed: `inputs` is the SHA-256 of everything that it was rated from,
     `versions` are the public IDs of price versions and contracts, `batch` the ledger batch of its figures. A customer
     with accounts and without a contract has a draft without a currency and without lines, for its findings.
+
+    A closed statement never changes: the database refuses it. `closing` is the run that closed it, `digest` the SHA-256
+    of all its columns, lines and findings. One of a customer that has lines has a `number`; no number is missing.
     """
 
     class State(models.TextChoices):
         DRAFT = "draft", _("Draft")
+        CLOSED = "closed", _("Closed")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     side = models.CharField(max_length=4, choices=Side.choices)
@@ -61,6 +68,12 @@ class Statement(models.Model):
     inputs = models.CharField(max_length=64, default="", blank=True)
     batch = models.BigIntegerField(default=0)
     rated_at = models.DateTimeField()
+    number = models.BigIntegerField(null=True, unique=True)
+    closing = models.ForeignKey(
+        "billing.MonthClosing", null=True, on_delete=models.PROTECT, related_name="statements", db_index=False
+    )
+    closed_at = models.DateTimeField(null=True)
+    digest = models.CharField(max_length=64, default="", db_default="", blank=True)
 
     class Meta:
         ordering = ("-month", "side", "pk")
@@ -78,10 +91,16 @@ class Statement(models.Model):
                 condition=Q(side="cost"),
                 name="statement_once_per_connection",
             ),
+            models.CheckConstraint(
+                condition=Q(state="draft", closing=None, closed_at=None, number=None, digest="")
+                | Q(state="closed", closing__isnull=False, closed_at__isnull=False) & ~Q(digest=""),
+                name="statement_closed_by_a_run",
+            ),
         ]
         indexes = [
             models.Index(fields=("month", "side", "customer"), name="statement_of_month"),
             models.Index(fields=("month", "side", "currency", "-total_minor", "-id"), name="statement_by_amount"),
+            models.Index(fields=("closing",), condition=Q(closing__isnull=False), name="statement_of_closing"),
         ]
 
     def __str__(self) -> str:
@@ -94,6 +113,10 @@ class StatementLine(models.Model):
     `key` names the line within its statement: rating again gives the same keys. `customer` is who owned the account on
     the last day of the billing period, also on the cost side. A line without an account concerns the whole statement.
     `package` is the account's package, for sums by package.
+
+    An adjustment is a line of the open month: `adjusts` is the closed statement that it corrects, `figure` the version
+    of the figure that changed it, and `because` names the original line. Its quantity is a difference, so it may be
+    negative.
     """
 
     # Indexes are few, because hundreds of thousands of lines are written at once: the unique constraints serve
@@ -129,6 +152,10 @@ class StatementLine(models.Model):
         PriceVersion, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
     contract = models.ForeignKey(Contract, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    adjusts = models.ForeignKey(
+        Statement, null=True, on_delete=models.PROTECT, related_name="adjustments", db_index=False
+    )
+    figure = models.ForeignKey(FigureVersion, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     because = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
 
     class Meta:
@@ -139,6 +166,14 @@ class StatementLine(models.Model):
             models.CheckConstraint(
                 condition=Q(amount_minor=F("gross_minor") - F("discount_minor")), name="statement_line_adds_up"
             ),
+            models.CheckConstraint(
+                condition=Q(kind="adjustment", adjusts__isnull=False) | ~Q(kind="adjustment") & Q(adjusts=None),
+                name="statement_line_adjusts_a_statement",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("adjusts",), condition=Q(adjusts__isnull=False), name="statement_line_adjusts"),
+            models.Index(fields=("figure",), condition=Q(figure__isnull=False), name="statement_line_of_figure"),
         ]
 
     def __str__(self) -> str:

@@ -125,6 +125,10 @@ GROUPS: tuple[tuple[str | Promise, dict[Permission, PermissionLabel]], ...] = (
             Permission.MANAGE_PRICES: PermissionLabel(
                 _("Manage prices"), _("Edit and publish price lists and contracts, and enter exchange rates.")
             ),
+            Permission.CLOSE_MONTHS: PermissionLabel(
+                _("Close months"),
+                _("Enter provider invoices, accept what blocks a month with a reason, close it, and export it."),
+            ),
         },
     ),
     (

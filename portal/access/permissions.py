@@ -72,6 +72,7 @@ class Permission(StrEnum):
     REFRESH_CATALOG = "refresh_catalog"
     MANAGE_PRICES = "manage_prices"
     VIEW_COST = "view_cost"
+    CLOSE_MONTHS = "close_months"
     SYNC_USAGE = "sync_usage"
     ACCEPT_USAGE = "accept_usage"
 

@@ -17,6 +17,7 @@ class ApprovalKind(models.TextChoices):
     LINK = "link_without_proof", _("Link account without proof")
     CREDENTIAL = "credential", _("Replace connection credential")
     ADMIN_ROLE = "admin_role", _("Grant admin access")
+    CLOSE = "close_month", _("Close month")
     RULE = "approval_rule", _("Relax approval rule")
 
 
@@ -51,6 +52,13 @@ RULES: dict[ApprovalKind, RuleText] = {
         _("Replacing the API key or password of a connection needs approval, also after the provider rejected it."),
         _("The first key of a new connection needs none."),
     ),
+    ApprovalKind.CLOSE: RuleText(
+        _(
+            "Closing a month needs approval if, for any connection, the provider's invoices and the cost by our "
+            "figures differ by more than the limit, accepted differences included."
+        ),
+        _("The limit is in whole units of the invoice's currency."),
+    ),
     ApprovalKind.ADMIN_ROLE: RuleText(
         _(
             "Giving someone admin access needs approval: by a role that manages the team or connections, an "
@@ -69,6 +77,7 @@ PERMISSIONS: dict[ApprovalKind, Permission] = {
     ApprovalKind.LINK: Permission.LINK_ACCOUNT,
     ApprovalKind.CREDENTIAL: Permission.MANAGE_CONNECTIONS,
     ApprovalKind.ADMIN_ROLE: Permission.MANAGE_TEAM,
+    ApprovalKind.CLOSE: Permission.CLOSE_MONTHS,
     ApprovalKind.RULE: Permission.MANAGE_APPROVAL_RULES,
 }
 

@@ -28,6 +28,7 @@ from billing.pricing.statements.storage import (
     add_findings,
     add_lines,
     clear,
+    closed_owners,
     fill,
     remove_drafts,
     store_drafts,
@@ -52,6 +53,8 @@ class CostRater:
         """Rate the connection if its inputs changed; return whether they did."""
         with transaction.atomic():
             lock_month(Side.COST, self.month, pk)
+            if closed_owners(Side.COST, self.month, [pk]):
+                return False
             self.batch = last_batch()  # before the figures are read
             # As for customers: what changed since the run began counts.
             self.world = World(self.month, now=self.now)
@@ -188,7 +191,7 @@ def _once_each(accounts: list[AccountFacts]) -> list[list[AccountFacts]]:
 
 
 def cost_draft_of(connection: int, month: date, *, now: datetime) -> list[Statement]:
-    """Return the connection's drafts of a month, rated again if anything changed."""
+    """Return the connection's statements of a month: drafts are rated again if anything changed."""
     CostRater(month, now=now).refresh(connection)
     return list(stored_drafts(Side.COST, month, [connection]).order_by("currency"))
 

@@ -23,7 +23,14 @@ from billing.pricing.statements.cases import PreparedCase, customer_cases
 from billing.pricing.statements.facts import AccountFacts, World, account_facts, by_customer
 from billing.pricing.statements.locks import TOGETHER, lock_group, lock_month
 from billing.pricing.statements.results import Books, rate_prepared
-from billing.pricing.statements.storage import Owner, Rated, remove_drafts, store_drafts, stored_drafts
+from billing.pricing.statements.storage import (
+    Owner,
+    Rated,
+    closed_owners,
+    remove_drafts,
+    store_drafts,
+    stored_drafts,
+)
 from billing.usage.ledger import last_batch
 from billing.usage.periods import last_day
 from customers.models import Account, Customer
@@ -95,12 +102,11 @@ class Rater:
 
     def changed(self, customers: Collection[int]) -> tuple[list[CustomerInputs], list[int]]:
         """Return the inputs that differ from those of the stored drafts, and drafts (pk) without any."""
-        found = self.inputs_of(customers)
+        found = self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
         stored: dict[int | None, set[str]] = {}
         pks: dict[int | None, list[int]] = {}
-        for pk, customer, inputs in stored_drafts(Side.SELL, self.month, customers).values_list(
-            "pk", "customer", "inputs"
-        ):
+        drafts = stored_drafts(Side.SELL, self.month, customers).filter(state=Statement.State.DRAFT)
+        for pk, customer, inputs in drafts.values_list("pk", "customer", "inputs"):
             stored.setdefault(customer, set()).add(inputs)
             pks.setdefault(customer, []).append(pk)
         known = {each.customer for each in found}
@@ -124,7 +130,7 @@ class Rater:
 
 
 def draft_of(customer: Customer, month: date, *, now: datetime) -> list[Statement]:
-    """Return the customer's drafts of a month, one of each currency, rated again if anything changed."""
+    """Return the customer's statements of a month, one of each currency: drafts are rated again if anything changed."""
     rater = Rater(month, now=now)
     changed, stale = rater.changed([customer.pk])
     if changed or stale:

@@ -49,6 +49,12 @@ def stored_drafts(side: Side, month: date, owners: Iterable[int]) -> QuerySet[St
     return Statement.objects.filter(side=side, month=month, **{f"{column}__in": list(owners)})
 
 
+def closed_owners(side: Side, month: date, owners: Iterable[int]) -> set[int | None]:
+    """Return those customers (sell) or connections (cost) whose month is closed. Nothing is rated for them again."""
+    closed = stored_drafts(side, month, owners).filter(state=Statement.State.CLOSED)
+    return set(closed.order_by().values_list(Owner(side, 0).column, flat=True))
+
+
 def store_drafts(rated: Sequence[Rated], *, month: date, batch: int, now: datetime) -> None:
     """Replace the drafts of these owners, which are all of one side. Needs their lock. `batch`: the last ledger batch
     before their figures were read."""
