@@ -1,0 +1,178 @@
+"""Finds what blocks statements: from their findings and lines, and from the comparison with the provider's invoices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from django.db.models import Q
+
+from billing.closing.blockers.kinds import DIFFERENCE, INTERVAL, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT
+from billing.closing.blockers.kinds import WITHOUT_ACCOUNT as WHOLE
+from billing.models import Contract, InvoiceComparison, LineKind, Side, Statement, StatementFinding, StatementLine
+from billing.pricing.statements.agreements import agreements_of, in_month
+from billing.pricing.statements.labels import OF_COST
+from billing.pricing.statements.results import NOTED
+from billing.usage.periods import last_day
+from customers.models import Customer
+
+MOST = 2**62
+# Leaves amounts open beside the figure: deciding the figure doesn't settle it, and a person may accept it.
+AT_CHANGE = "usage_at_change_unknown"
+Detail = dict[str, Any]
+
+
+@dataclass(slots=True)
+class FoundBlocker:
+    """A blocker as it is found now. `money` None: nothing limits the amount that depends on it."""
+
+    key: str
+    kind: str
+    owner: int
+    account: int | None = None
+    offering: str = ""
+    currency: str = ""
+    money: int | None = 0
+    details: list[Detail] = field(default_factory=list)
+
+    @property
+    def weight(self) -> int:
+        return MOST if self.money is None else abs(self.money)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify what a person accepts: another amount or other details are another question."""
+        told = f"{self.kind} {self.money} {self.currency} {sorted(map(repr, self.details))}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def add(self, detail: Detail, money: int | None) -> None:
+        self.details.append(detail)
+        self.money = None if money is None or self.money is None else self.money + money
+
+
+class _Found:
+    """Blockers by key, as they are collected."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, FoundBlocker] = {}
+
+    def at(self, kind: str, owner: int, currency: str, *, account: int | None = None, name: str = "") -> FoundBlocker:
+        key = f"{kind}/{owner}/{account or ''}/{name}"[:300]
+        if key not in self.by_key:
+            offering = name if kind not in (UNKNOWN_ACCOUNT, DIFFERENCE) else ""
+            self.by_key[key] = FoundBlocker(key, kind, owner, account, offering, currency)
+        return self.by_key[key]
+
+
+def customer_blockers(month: date, customers: Collection[int]) -> list[FoundBlocker]:
+    """Return what blocks the draft statements of these customers. Always the same number of queries."""
+    found = _Found()
+    drafts = _drafts(Side.SELL, month, customers)
+    _add_findings(found, drafts, "customer_id")
+    _add_missing_references(found, drafts, month, customers)
+    return list(found.by_key.values())
+
+
+def connection_blockers(month: date, connections: Collection[int]) -> list[FoundBlocker]:
+    """Return what blocks the cost statements of these connections by itself, beside the figures of customers."""
+    found = _Found()
+    drafts = _drafts(Side.COST, month, connections)
+    # The figures of customers' accounts block their statements already; what else is the same finding is left out.
+    only = Q(kind__in=[*OF_COST, "unpriced", "several_packages"]) | Q(account=None) | Q(account__is_test=True)
+    _add_findings(found, drafts, "connection_id", only)
+    lines = StatementLine.objects.filter(
+        statement__in=drafts, kind=LineKind.INVOICE_SHARE, account=None, because__share="unknown"
+    )
+    for statement, amount, because in lines.order_by("pk").values_list("statement", "amount_minor", "because"):
+        row = drafts[statement]
+        blocker = found.at(UNKNOWN_ACCOUNT, row["connection_id"], row["currency"], name=str(because.get("id", "")))
+        blocker.add({"id": because.get("id", ""), "period": because.get("period")}, amount)
+    for each in InvoiceComparison.objects.filter(month=month, connection__in=connections, closing=None):
+        if abs(each.accumulated_minor) > each.tolerance_minor:
+            blocker = found.at(DIFFERENCE, each.connection_id, each.currency, name=each.currency)
+            blocker.add({"difference": each.difference_minor, "carried": each.carried_minor}, each.accumulated_minor)
+    return list(found.by_key.values())
+
+
+def _drafts(side: Side, month: date, owners: Collection[int]) -> dict[int, dict[str, Any]]:
+    column = "customer" if side == Side.SELL else "connection"
+    rows = Statement.objects.filter(
+        side=side, month=month, state=Statement.State.DRAFT, **{f"{column}__in": list(owners)}
+    )
+    wanted = ("pk", "customer_id", "connection_id", "currency", "total_minor", "lines_count", "is_exact")
+    return {row["pk"]: row for row in rows.order_by("pk").values(*wanted)}
+
+
+def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: str, only: Q | None = None) -> None:
+    inexact = [pk for pk, row in drafts.items() if not row["is_exact"]]
+    if not inexact:
+        return
+    open_lines = _open_lines(inexact)
+    findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact).exclude(kind__in=NOTED - {INTERVAL})
+    undecided, at_change, intervals = set(), set(), set()
+    for statement, account, kind, offering, detail in findings.order_by("pk").values_list(
+        "statement", "account", "kind", "offering", "detail"
+    ):
+        if kind == INTERVAL:
+            intervals.add((statement, account))
+            continue
+        row = drafts[statement]
+        money: int | None = None
+        about = None if kind in WHOLE else account
+        if about is not None:
+            money = open_lines.get((statement, about), 0)
+        blocker = found.at(kind, row[owner], row["currency"], account=about, name=offering)
+        # Periods of one account share its open amount.
+        blocker.add({"account": account, **detail}, money if not blocker.details or money is None else 0)
+        if kind in OF_FIGURES:
+            undecided.add((statement, account))
+        elif kind == AT_CHANGE:
+            at_change.add((statement, account))
+    if only is None:
+        for (of_statement, of), left in open_lines.items():
+            both = (of_statement, of)
+            if of is not None and both not in undecided and (both in intervals or both not in at_change):
+                row = drafts[of_statement]
+                found.at(INTERVAL, row[owner], row["currency"], account=of).add({"account": of}, left)
+
+
+def _open_lines(statements: Collection[int]) -> dict[tuple[int, int | None], int | None]:
+    """Return by statement and account how much its lines leave open; None if nothing limits it."""
+    is_open = Q(amount_high_minor__isnull=False) | Q(open_ended=True)
+    rows = StatementLine.objects.filter(is_open, statement__in=statements)
+    found: dict[tuple[int, int | None], int | None] = defaultdict(int)
+    for statement, account, low, high, endless in rows.order_by("pk").values_list(
+        "statement", "account", "amount_minor", "amount_high_minor", "open_ended"
+    ):
+        known = found[statement, account]
+        found[statement, account] = (
+            None if endless or known is None else known + abs((low if high is None else high) - low)
+        )
+    return dict(found)
+
+
+def _add_missing_references(
+    found: _Found, drafts: Mapping[int, dict[str, Any]], month: date, customers: Collection[int]
+) -> None:
+    billed = [row for row in drafts.values() if row["lines_count"]]
+    references = references_of({row["customer_id"] for row in billed}, month)
+    for row in billed:
+        if not references[row["customer_id"]]:
+            found.at(NO_REFERENCE, row["customer_id"], row["currency"]).add({}, row["total_minor"])
+
+
+def references_of(customers: Iterable[int], month: date) -> dict[int, str]:
+    """Return by customer what the accounting tool knows it by: the contract's reference, else the customer's own. A
+    customer has "" without either. Two queries."""
+    wanted = set(customers)
+    agreed = agreements_of(wanted, until=last_day(month))
+    found = dict(Customer.objects.filter(pk__in=wanted).values_list("pk", "external_reference"))
+    contracts = {each.pk: pk for pk, rows in agreed.items() if (each := in_month(rows, month))}
+    named = Contract.objects.filter(pk__in=contracts).exclude(accounting_reference="")
+    return {pk: text or "" for pk, text in found.items()} | {
+        contracts[pk]: text for pk, text in named.values_list("pk", "accounting_reference")
+    }
