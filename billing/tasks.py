@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from celery import shared_task
 
+from billing.closing.months import up_to_date
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
@@ -57,6 +59,12 @@ def remove_old_items(**_: Any) -> None:
 @shared_task(name="billing.rate_statements", soft_time_limit=780, time_limit=800)
 def rate_statements(**_: Any) -> None:
     due_months.rate_due(now=database_now())
+    up_to_date.check_due(now=database_now())
+
+
+@shared_task(name=up_to_date.CHECK, soft_time_limit=780, time_limit=800)
+def check_month(number: int, **_: Any) -> None:
+    up_to_date.check_month(date(number // 100, number % 100, 1), now=database_now())
 
 
 @shared_task(name=parallel_months.COMPARE, soft_time_limit=780, time_limit=800)

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from billing.closing.months import views as month_views
 from billing.pricing.connections import views as connection_views
 from billing.pricing.contracts import draft_views as contract_draft_views
 from billing.pricing.contracts import views as contract_views
@@ -59,6 +60,14 @@ urlpatterns = [
     path("statements/parallel/<uuid:public_id>/export/", parallel_views.parallel_export, name="parallel-export"),
     path("statements/<uuid:public_id>/", statement_views.statement, name="statement"),
     path("statements/<uuid:public_id>/export/", statement_views.statement_export, name="statement-export"),
+    path("months/", month_views.month_list, name="months"),
+    path("months/blockers/<uuid:public_id>/accept/", month_views.blocker_accept, name="blocker-accept"),
+    path("months/blockers/<uuid:public_id>/reopen/", month_views.blocker_reopen, name="blocker-reopen"),
+    path("months/<str:month>/", month_views.month_detail, name="month"),
+    path("months/<str:month>/progress/", month_views.month_progress, name="month-progress"),
+    path("months/<str:month>/check/", month_views.month_check, name="month-check"),
+    path("months/<str:month>/close/", month_views.month_close, name="month-close"),
+    path("months/<str:month>/assign/", month_views.blockers_assign, name="blockers-assign"),
     path("margin/", margin_views.margin, name="margin"),
     path("margin/export/", margin_views.margin_export, name="margin-export"),
     path("margin/without-use/", margin_views.idle, name="idle-accounts"),

@@ -26,6 +26,7 @@ PAGES: tuple[tuple[str, str | Promise], ...] = (
     ("billing:worklist", _("Usage to decide")),
     ("billing:runs", _("Usage syncs")),
     ("billing:statements", _("Statements")),
+    ("billing:months", _("Month close")),
     ("billing:margin", _("Margin")),
     ("billing:price-lists", _("Prices")),
     ("customers:drift", _("Drift")),

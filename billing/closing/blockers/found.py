@@ -23,6 +23,8 @@ from customers.models import Customer
 MOST = 2**62
 # Leaves amounts open beside the figure: deciding the figure doesn't settle it, and a person may accept it.
 AT_CHANGE = "usage_at_change_unknown"
+# Usage that isn't known has no line whose amount could be open: nothing limits it.
+OF_USAGE = OF_FIGURES | {"never_read", "overage_unpriced"}
 Detail = dict[str, Any]
 
 
@@ -124,7 +126,7 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
         money: int | None = None
         about = None if kind in WHOLE else account
         if about is not None:
-            money = open_lines.get((statement, about), 0)
+            money = open_lines.get((statement, about), None if kind in OF_USAGE else 0)
         blocker = found.at(kind, row[owner], row["currency"], account=about, name=offering)
         # Periods of one account share its open amount.
         blocker.add({"account": account, **detail}, money if not blocker.details or money is None else 0)

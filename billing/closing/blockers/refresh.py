@@ -8,7 +8,7 @@ from datetime import date, datetime
 from django.db import transaction
 
 from billing.closing.blockers.found import FoundBlocker, connection_blockers, customer_blockers
-from billing.models import Blocker, Side, Statement
+from billing.models import Blocker, InvoiceComparison, Side, Statement
 from billing.pricing.statements.locks import TOGETHER, lock_group, lock_month
 from portal.row_updates import update_rows
 
@@ -82,7 +82,8 @@ def connections_of(month: date) -> list[int]:
     """Return connections with a cost statement, an invoice, or a blocker of the month."""
     costs = Statement.objects.filter(month=month, side=Side.COST).values_list("connection", flat=True)
     blocked = Blocker.objects.filter(month=month, connection__isnull=False).values_list("connection", flat=True)
-    return sorted({*costs, *blocked} - {None})
+    compared = InvoiceComparison.objects.filter(month=month).values_list("connection", flat=True)
+    return sorted({*costs, *blocked, *compared} - {None})
 
 
 def _groups(customers: Iterable[int]) -> Iterable[list[int]]:

@@ -1,0 +1,183 @@
+"""Months for pages: the list, and one month with its statements, its invoices, and what blocks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.db.models import Count, Max, Min, Q
+from django.urls import reverse
+
+from billing.closing.blockers.kinds import DIFFERENCE, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT, BlockerText, text_of
+from billing.closing.blockers.queries import OPEN
+from billing.closing.months.stages import Stage, billing_terms, review_starts_on, stage_of
+from billing.models import Blocker, InvoiceComparison, MonthClosing, Side, Statement
+from billing.pricing.statements.amounts import minor_text
+from billing.pricing.statements.queries import CurrencySum, sums_by_currency
+from billing.usage.periods import month_after
+from portal.paging import KeyedRows, LongPage, long_page
+
+MONTHS_A_PAGE, BLOCKERS_A_PAGE = 24, 50
+
+
+@dataclass(frozen=True, slots=True)
+class MonthRow:
+    """A month in the list. `totals` are those of closed statements."""
+
+    month: date
+    stage: Stage
+    review_on: date
+    last: MonthClosing | None
+    blockers: int
+    totals: list[tuple[str, str, int]]
+
+
+def known_months(*, now: datetime) -> list[date]:
+    """Return all months that have statements, up to the current one, the latest first."""
+    ends = Statement.objects.aggregate(first=Min("month"), last=Max("month"))
+    this = now.astimezone(UTC).date().replace(day=1)
+    month, found = min(ends["last"] or this, this), []
+    while ends["first"] and month >= ends["first"]:
+        found.append(month)
+        month = month_after(month, -1)
+    return found
+
+
+def last_closings(months: Iterable[date]) -> dict[date, MonthClosing]:
+    rows = MonthClosing.objects.filter(month__in=list(months)).select_related("requested_by").order_by("month", "n")
+    return {row.month: row for row in rows}
+
+
+def month_rows(months: Sequence[date], *, now: datetime) -> list[MonthRow]:
+    """Return the rows of these months, in three queries."""
+    terms, closings = billing_terms(), last_closings(months)
+    counts = Blocker.objects.filter(OPEN, month__in=months).order_by().values_list("month").annotate(Count("pk"))
+    open_by_month = dict(counts)
+    return [
+        MonthRow(
+            month,
+            stage_of(month, terms, closings.get(month), now=now),
+            review_starts_on(month, terms),
+            closings.get(month),
+            open_by_month.get(month, 0),
+            closed_totals(closings.get(month)),
+        )
+        for month in months
+    ]
+
+
+def closed_totals(closing: MonthClosing | None) -> list[tuple[str, str, int]]:
+    """Return currency, amount and number of the statements that a closing's month has closed by then."""
+    found = (closing.totals or {}).get("currencies", {}) if closing else {}
+    return [(code, minor_text(int(each["total"]), code), int(each["count"])) for code, each in sorted(found.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """A connection's month: what the provider invoiced, the cost by our figures, what is billed, and the difference."""
+
+    row: InvoiceComparison
+    invoice: str
+    cost: str
+    billed: list[str]
+    difference: str
+    accumulated: str
+    is_within: bool
+
+
+def connection_rows(month: date) -> list[ConnectionRow]:
+    rows = InvoiceComparison.objects.filter(month=month).select_related("connection")
+    return [
+        ConnectionRow(
+            row,
+            minor_text(row.invoice_minor, row.currency),
+            minor_text(row.cost_minor, row.currency),
+            [minor_text(int(minor), code) for code, minor in sorted(row.billed.items())],
+            minor_text(row.difference_minor, row.currency, signed=True),
+            minor_text(row.accumulated_minor, row.currency, signed=True),
+            abs(row.accumulated_minor) <= row.tolerance_minor,
+        )
+        for row in rows.order_by("connection__name", "currency")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementCounts:
+    """A month's statements of customers: closed, not closed, and their sums by currency."""
+
+    closed: int
+    open: int
+    inexact: int
+    sums: list[CurrencySum]
+
+
+def statement_counts(month: date) -> StatementCounts:
+    found = Statement.objects.filter(month=month, side=Side.SELL).exclude(currency="")
+    counts = found.aggregate(
+        closed=Count("pk", filter=Q(state=Statement.State.CLOSED)),
+        open=Count("pk", filter=Q(state=Statement.State.DRAFT)),
+        inexact=Count("pk", filter=Q(state=Statement.State.DRAFT, is_exact=False)),
+    )
+    return StatementCounts(**counts, sums=sums_by_currency(found))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockerRow:
+    """A blocker as a row: its texts, the amount at stake, whom it concerns, and the page where it is fixed."""
+
+    row: Blocker
+    text: BlockerText
+    money: str
+    whose: Any
+    address: str
+    accounts: int = 0
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+
+def blocker_page(keys: Any, number: str) -> LongPage:
+    related = ("customer", "connection", "account__connection", "owner", "accepted_by")
+    return long_page(KeyedRows(keys, Blocker.objects.select_related(*related)), number, BLOCKERS_A_PAGE)
+
+
+def blocker_rows(blockers: Iterable[Blocker]) -> list[BlockerRow]:
+    found = []
+    for row in blockers:
+        details = row.detail.get("rows", [])
+        money = "" if row.money_minor is None or not row.currency else minor_text(abs(row.money_minor), row.currency)
+        count = row.detail.get("count", len(details))
+        found.append(
+            BlockerRow(
+                row, text_of(row.kind), money, row.customer or row.connection, _fixed_on(row, details), count, details
+            )
+        )
+    return found
+
+
+def _fixed_on(row: Blocker, details: Sequence[dict[str, Any]]) -> str:
+    """Return the page where such a blocker is fixed."""
+    if row.account and row.kind in OF_FIGURES:
+        start = next((each["period"]["start"] for each in details if each.get("period")), "")
+        if start and row.kind != "not_final":
+            return reverse("billing:figure", args=[row.account.public_id, start])
+        return reverse("billing:account-usage", args=[row.account.public_id])
+    if row.customer:
+        pages = {
+            "no_contract": "billing:customer-contracts",
+            "no_price_list": "billing:customer-contracts",
+            NO_REFERENCE: "customers:edit",
+        }
+        if row.kind in pages:
+            return reverse(pages[row.kind], args=[row.customer.public_id])
+    if row.kind == "unpriced":
+        return reverse("billing:unpriced")
+    if row.connection and row.kind == "no_cost_source":
+        return reverse("billing:connection-billing", args=[row.connection.public_id])
+    if row.connection and row.kind == DIFFERENCE:
+        return reverse("billing:invoice-comparison", args=[row.connection.public_id, f"{row.month:%Y-%m}"])
+    if row.connection and row.kind in (UNKNOWN_ACCOUNT, "report_differs"):
+        return f"{reverse('billing:usage')}?month={row.month:%Y-%m}"
+    if row.account:
+        return reverse("billing:account-usage", args=[row.account.public_id])
+    return ""
