@@ -8,6 +8,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.closing.months import up_to_date
+from billing.closing.runs import worker as closings
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
@@ -76,3 +77,15 @@ def compare_parallel_month(parallel_id: int, **_: Any) -> None:
 def advance_parallel_months(**_: Any) -> None:
     for parallel_id in parallel_months.due_months(now=database_now()):
         enqueue_on_commit(parallel_months.COMPARE, parallel_id)
+
+
+@shared_task(name=closings.CLOSE, soft_time_limit=780, time_limit=800)
+def close_month(run_id: int, **_: Any) -> None:
+    if closings.close_month(run_id, now=database_now()):
+        enqueue_on_commit(closings.CLOSE, run_id)
+
+
+@shared_task(name="billing.advance_closings")
+def advance_closings(**_: Any) -> None:
+    for run_id in closings.due_closings(now=database_now()):
+        enqueue_on_commit(closings.CLOSE, run_id)

@@ -105,6 +105,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "write and compare usage exports": beat("billing.advance_exports", 60.0),
         "rate draft statements": beat("billing.rate_statements", 1800.0),
         "compare parallel months": beat("billing.advance_parallel_months", 60.0),
+        "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "remove old sync items": beat("billing.remove_old_items", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),

@@ -19,8 +19,15 @@ class RuleForm(EditForm):
 
     def __init__(self, *args: Any, kind: ApprovalKind, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if kind == ApprovalKind.CLOSE:
+            text = _("A larger difference needs approval. In whole units of the invoice's currency.")
+            self.fields["threshold"] = forms.IntegerField(
+                label=_("Limit"), help_text=text, min_value=1, max_value=100_000_000
+            )
+        elif kind != ApprovalKind.BULK:
+            del self.fields["threshold"]
         if kind != ApprovalKind.BULK:
-            del self.fields["threshold"], self.fields["window_hours"]
+            del self.fields["window_hours"]
 
 
 class RejectForm(forms.Form):

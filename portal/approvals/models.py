@@ -31,7 +31,8 @@ class ApprovalRule(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=30, unique=True, choices=ApprovalKind.choices)
     is_on = models.BooleanField(default=False)
-    # Of bulk changes alone: more accounts than this, within so many hours.
+    # Of bulk changes: more accounts than this, within so many hours. Of closing a month: a larger difference, in whole
+    # units of its currency.
     threshold = models.PositiveIntegerField(default=THRESHOLD)
     window_hours = models.PositiveIntegerField(default=WINDOW_HOURS)
     changed_by = models.ForeignKey(

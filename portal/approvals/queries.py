@@ -16,6 +16,7 @@ from portal.approvals import approvers, commands, rules
 from portal.approvals.actions import Row, action_of
 from portal.approvals.kinds import RULES, ApprovalKind, RuleText, permission_to_request, permissions_to_decide
 from portal.approvals.models import Approval, ApprovalRule
+from portal.formats import number_text
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -148,6 +149,8 @@ def rule_row(rule: ApprovalRule, *, now: datetime) -> RuleRow:
     limit = ""
     if kind == ApprovalKind.BULK:
         limit = _("More than %(n)d accounts in %(hours)d hours.") % {"n": rule.threshold, "hours": rule.window_hours}
+    elif kind == ApprovalKind.CLOSE:
+        limit = _("A difference of more than %(n)s.") % {"n": number_text(rule.threshold)}
     return RuleRow(rule, RULES[kind], approvers.names(possible), possible.count(), limit)
 
 

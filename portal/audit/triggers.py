@@ -1,4 +1,4 @@
-"""Migration operation that makes the database refuse to change or delete rows of a table."""
+"""Migration operations that make the database refuse to change or delete rows of a table: all rows, or closed ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Any
 from django.db.migrations.operations.base import Operation
 
 
-class AppendOnly(Operation):
-    """Make `table` append-only: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
-
-    `once` names columns that may still be written while the column `until` is null, for rows whose outcome is added
-    later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
+class _Guard(Operation):
+    """Triggers on `table` that raise.
 
     On SQLite Django alters a table by rebuilding it, which drops its triggers: repeat this operation after any
     migration that alters such a table (it replaces existing triggers).
@@ -20,21 +17,10 @@ class AppendOnly(Operation):
     reversible = True
     reduces_to_sql = True
     atomic = True
-
-    def __init__(self, table: str, once: list[str] | None = None, until: str = "") -> None:
-        if bool(once) != bool(until):
-            raise ValueError("`once` and `until` go together.")
-        self.table, self.once, self.until = table, list(once or []), until
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        kwargs = {"once": self.once, "until": self.until} if self.once else {}
-        return (type(self).__name__, [self.table], kwargs)
+    table: str
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         pass
-
-    def describe(self) -> str:
-        return f"Make {self.table} append-only"
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if schema_editor.collect_sql:  # `sqlmigrate`: the columns of a table that may not exist yet are needed
@@ -47,6 +33,39 @@ class AppendOnly(Operation):
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         self._drop(schema_editor)
+
+    def _make_on_sqlite(self, schema_editor: Any) -> None:
+        raise NotImplementedError
+
+    def _make_on_postgresql(self, schema_editor: Any) -> None:
+        raise NotImplementedError
+
+    def _drop(self, schema_editor: Any) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(f'DROP FUNCTION IF EXISTS "{self.table}_refuse"() CASCADE')
+            return
+        for act in ("insert", "update", "delete"):
+            schema_editor.execute(f'DROP TRIGGER IF EXISTS "{self.table}_no_{act}"')
+
+
+class AppendOnly(_Guard):
+    """Make `table` append-only: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
+
+    `once` names columns that may still be written while the column `until` is null, for rows whose outcome is added
+    later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
+    """
+
+    def __init__(self, table: str, once: list[str] | None = None, until: str = "") -> None:
+        if bool(once) != bool(until):
+            raise ValueError("`once` and `until` go together.")
+        self.table, self.once, self.until = table, list(once or []), until
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        kwargs = {"once": self.once, "until": self.until} if self.once else {}
+        return (type(self).__name__, [self.table], kwargs)
+
+    def describe(self) -> str:
+        return f"Make {self.table} append-only"
 
     @property
     def _says(self) -> str:
@@ -89,9 +108,67 @@ class AppendOnly(Operation):
                 f'{condition}EXECUTE FUNCTION "{self.table}_refuse"()'
             )
 
-    def _drop(self, schema_editor: Any) -> None:
-        if schema_editor.connection.vendor == "postgresql":
-            schema_editor.execute(f'DROP FUNCTION IF EXISTS "{self.table}_refuse"() CASCADE')
-            return
-        for act in ("update", "delete"):
-            schema_editor.execute(f'DROP TRIGGER IF EXISTS "{self.table}_no_{act}"')
+
+class Frozen(_Guard):
+    """Make rows of `table` unchangeable once they belong to what is closed.
+
+    `rows` is the SQL condition for such a row, with `{row}` in the place of it; it may look at other tables. A row that
+    fulfills it is neither changed nor deleted. No row is inserted, or changed, so that it fulfills `joins`: by default
+    the same condition. TRUNCATE raises on PostgreSQL.
+
+        Frozen("billing_statementline", rows="EXISTS (SELECT 1 FROM billing_statement s WHERE s.id = ...)")
+
+    On PostgreSQL each statement is checked once, not each row: 100,000 rows are one query. The condition sees other
+    tables as they are for the transaction, so who closes something and who adds to it need a lock of their own.
+    """
+
+    def __init__(self, table: str, rows: str, joins: str = "") -> None:
+        self.table, self.rows, self.joins = table, rows, joins
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        kwargs = {"joins": self.joins} if self.joins else {}
+        return (type(self).__name__, [self.table, self.rows], kwargs)
+
+    def describe(self) -> str:
+        return f"Freeze closed rows of {self.table}"
+
+    def _was(self, row: str) -> str:
+        return self.rows.format(row=row)
+
+    def _becomes(self, row: str) -> str:
+        return (self.joins or self.rows).format(row=row)
+
+    @property
+    def _says(self) -> str:
+        return f"{self.table} is closed"
+
+    def _make_on_sqlite(self, schema_editor: Any) -> None:
+        for act, condition in (
+            ("INSERT", self._becomes("NEW")),
+            ("UPDATE", f"{self._was('OLD')} OR {self._becomes('NEW')}"),
+            ("DELETE", self._was("OLD")),
+        ):
+            schema_editor.execute(
+                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH ROW '
+                f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
+            )
+
+    def _make_on_postgresql(self, schema_editor: Any) -> None:
+        refuse = f"RAISE EXCEPTION '{self._says}' USING ERRCODE = 'integrity_constraint_violation';"
+        schema_editor.execute(
+            f'CREATE FUNCTION "{self.table}_refuse"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN '  # noqa: S608  conditions of a migration
+            f"IF TG_OP = 'TRUNCATE' THEN {refuse} END IF; "
+            # One IF within the other: a table of rows exists for its own operations alone.
+            f"IF TG_OP <> 'INSERT' THEN IF EXISTS (SELECT 1 FROM old_rows WHERE {self._was('old_rows')}) "
+            f"THEN {refuse} END IF; END IF; "
+            f"IF TG_OP <> 'DELETE' THEN IF EXISTS (SELECT 1 FROM new_rows WHERE {self._becomes('new_rows')}) "
+            f"THEN {refuse} END IF; END IF; "
+            f"RETURN NULL; END $$"
+        )
+        old, new = "OLD TABLE AS old_rows", "NEW TABLE AS new_rows"
+        for act, tables in (("INSERT", new), ("UPDATE", f"{old} {new}"), ("DELETE", old), ("TRUNCATE", "")):
+            schema_editor.execute(
+                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" {"AFTER" if tables else "BEFORE"} {act} '
+                f'ON "{self.table}" {f"REFERENCING {tables} " if tables else ""}FOR EACH STATEMENT '
+                f'EXECUTE FUNCTION "{self.table}_refuse"()'
+            )

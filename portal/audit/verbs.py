@@ -146,6 +146,8 @@ VERBS: dict[str, Verb] = {
     "approval.rejected": Verb(_("Request rejected"), "circle-minus"),
     "approval.canceled": Verb(_("Approval request canceled"), "circle-minus"),
     "approval.expired": Verb(_("Approval request expired"), "clock"),
+    "month.close_requested": Verb(_("Closing of a month requested"), "lock"),
+    "month.closed": Verb(_("Month closed"), "lock"),
     "approval.rule_changed": Verb(_("Approval rule changed"), "user-shield"),
     "approval.broke_glass": Verb(_("Change made without approval (break-glass)"), "alert-triangle"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),

@@ -107,6 +107,7 @@ NOT_URGENT = (
     "billing.advance_exports",
     "billing.rate_statements",
     "billing.advance_parallel_months",
+    "billing.advance_closings",
     "customers.mark_late_usage",
 )
 

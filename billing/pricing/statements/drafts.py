@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from billing.models import Contract, Side, Statement
 from billing.pricing.statements.agreements import Agreement, PriceCatalog, agreements_of, in_month
@@ -102,7 +102,14 @@ class Rater:
 
     def changed(self, customers: Collection[int]) -> tuple[list[CustomerInputs], list[int]]:
         """Return the inputs that differ from those of the stored drafts, and drafts (pk) without any."""
-        found = self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
+        return self._changed(self._open_inputs(customers), customers)
+
+    def _open_inputs(self, customers: Collection[int]) -> list[CustomerInputs]:
+        return self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
+
+    def _changed(
+        self, found: Sequence[CustomerInputs], customers: Collection[int]
+    ) -> tuple[list[CustomerInputs], list[int]]:
         stored: dict[int | None, set[str]] = {}
         pks: dict[int | None, list[int]] = {}
         drafts = stored_drafts(Side.SELL, self.month, customers).filter(state=Statement.State.DRAFT)
@@ -113,8 +120,8 @@ class Rater:
         stale = [pk for customer, rows in pks.items() if customer not in known for pk in rows]
         return [each for each in found if stored.get(each.customer) != {each.digest}], stale
 
-    def refresh(self, customers: Collection[int], counts: RatingCounts) -> None:
-        """Rate the customers whose inputs changed, all of one group."""
+    def refresh(self, customers: Collection[int], counts: RatingCounts) -> list[CustomerInputs]:
+        """Rate the customers whose inputs changed, all of one group. Return the inputs of those whose month is open."""
         group = lock_group(next(iter(customers)))
         with transaction.atomic():
             lock_month(Side.SELL, self.month, group)
@@ -122,11 +129,13 @@ class Rater:
             # A run over all groups takes a minute: what changed since it began counts, as it does for a page.
             self.world = World(self.month, now=self.now)
             self.catalog.renew()
-            changed, stale = self.changed(customers)
+            found = self._open_inputs(customers)
+            changed, stale = self._changed(found, customers)
             remove_drafts(stale)
             store_drafts([self.rated(each) for each in changed], month=self.month, batch=batch, now=self.now)
         counts.compared += len(customers)
         counts.rated += len(changed)
+        return found
 
 
 def draft_of(customer: Customer, month: date, *, now: datetime) -> list[Statement]:
@@ -141,20 +150,26 @@ def draft_of(customer: Customer, month: date, *, now: datetime) -> list[Statemen
 def rate_month(month: date, *, now: datetime, customers: Collection[int] | None = None) -> RatingCounts:
     """Rate all customers of a month whose inputs changed, or those of `customers` (pk)."""
     rater, counts = Rater(month, now=now), RatingCounts()
-    for group in _groups(month, customers):
+    for group in customer_groups(month, customers):
         rater.refresh(group, counts)
     return counts
 
 
-def _groups(month: date, customers: Collection[int] | None) -> Iterator[list[int]]:
-    """Yield customers that may have a statement, by the groups that are locked together."""
+def customers_of(month: date) -> QuerySet[Customer]:
+    """Return the customers that may have a statement of the month."""
+    return Customer.objects.filter(
+        Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
+        | Q(pk__in=Contract.objects.filter(published_at__isnull=False).values("customer"))
+        | Q(pk__in=Statement.objects.filter(side=Side.SELL, month=month).values("customer"))
+    )
+
+
+def customer_groups(month: date, customers: Collection[int] | None = None, *, after: int = 0) -> Iterator[list[int]]:
+    """Yield customers (pk) that may have a statement, or those of `customers`, by the groups that are locked together.
+    `after`: begin behind this one."""
     if customers is None:
-        rows = Customer.objects.filter(
-            Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
-            | Q(pk__in=Contract.objects.filter(published_at__isnull=False).values("customer"))
-            | Q(pk__in=Statement.objects.filter(side=Side.SELL, month=month).values("customer"))
-        )
-        ordered: Iterable[int] = rows.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=10 * TOGETHER)
+        rows = customers_of(month).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        ordered: Iterable[int] = rows.iterator(chunk_size=10 * TOGETHER)
     else:
         ordered = sorted(customers)
     group: list[int] = []
