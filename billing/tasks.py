@@ -6,6 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
+from billing.closing.invoices.commands import COMPARE
+from billing.closing.matching import current as invoice_comparisons
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
@@ -57,6 +59,12 @@ def remove_old_items(**_: Any) -> None:
 @shared_task(name="billing.rate_statements", soft_time_limit=780, time_limit=800)
 def rate_statements(**_: Any) -> None:
     due_months.rate_due(now=database_now())
+    invoice_comparisons.enqueue_comparisons(now=database_now())
+
+
+@shared_task(name=COMPARE, soft_time_limit=780, time_limit=800)
+def compare_invoices(connection_id: int, **_: Any) -> None:
+    invoice_comparisons.compare_connection(connection_id, now=database_now())
 
 
 @shared_task(name=parallel_months.COMPARE, soft_time_limit=780, time_limit=800)
