@@ -9,6 +9,8 @@ from celery import shared_task
 
 from billing.closing.months import up_to_date
 from billing.closing.runs import worker as closings
+from billing.closing.invoices.commands import COMPARE
+from billing.closing.matching import current as invoice_comparisons
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
@@ -66,6 +68,12 @@ def rate_statements(**_: Any) -> None:
 @shared_task(name=up_to_date.CHECK, soft_time_limit=780, time_limit=800)
 def check_month(number: int, **_: Any) -> None:
     up_to_date.check_month(date(number // 100, number % 100, 1), now=database_now())
+    invoice_comparisons.enqueue_comparisons(now=database_now())
+
+
+@shared_task(name=COMPARE, soft_time_limit=780, time_limit=800)
+def compare_invoices(connection_id: int, **_: Any) -> None:
+    invoice_comparisons.compare_connection(connection_id, now=database_now())
 
 
 @shared_task(name=parallel_months.COMPARE, soft_time_limit=780, time_limit=800)

@@ -1,6 +1,9 @@
 from django.urls import path
 
 from billing.closing.months import views as month_views
+from billing.closing.invoices import line_views as invoice_line_views
+from billing.closing.invoices import views as invoice_views
+from billing.closing.matching import views as matching_views
 from billing.pricing.connections import views as connection_views
 from billing.pricing.contracts import draft_views as contract_draft_views
 from billing.pricing.contracts import views as contract_views
@@ -68,6 +71,34 @@ urlpatterns = [
     path("months/<str:month>/check/", month_views.month_check, name="month-check"),
     path("months/<str:month>/close/", month_views.month_close, name="month-close"),
     path("months/<str:month>/assign/", month_views.blockers_assign, name="blockers-assign"),
+    path("invoices/", invoice_views.provider_invoices, name="provider-invoices"),
+    path("invoices/new/", invoice_views.provider_invoice_add, name="provider-invoice-add"),
+    path("invoices/import/", invoice_views.provider_invoice_import, name="provider-invoice-import"),
+    path(
+        "invoices/compare/<uuid:public_id>/<str:month>/", matching_views.invoice_comparison, name="invoice-comparison"
+    ),
+    path(
+        "invoices/compare/<uuid:public_id>/<str:month>/export/",
+        matching_views.invoice_comparison_export,
+        name="invoice-comparison-export",
+    ),
+    path("invoices/<uuid:public_id>/", invoice_views.provider_invoice, name="provider-invoice"),
+    path("invoices/<uuid:public_id>/edit/", invoice_views.provider_invoice_edit, name="provider-invoice-edit"),
+    path(
+        "invoices/<uuid:public_id>/withdraw/", invoice_views.provider_invoice_withdraw, name="provider-invoice-withdraw"
+    ),
+    path("invoices/<uuid:public_id>/lines/new/", invoice_line_views.invoice_line_add, name="invoice-line-add"),
+    path("invoices/<uuid:public_id>/lines/<int:n>/", invoice_line_views.invoice_line_edit, name="invoice-line-edit"),
+    path(
+        "invoices/<uuid:public_id>/lines/<int:n>/remove/",
+        invoice_line_views.invoice_line_remove,
+        name="invoice-line-remove",
+    ),
+    path(
+        "invoices/<uuid:public_id>/lines/<int:n>/account/",
+        invoice_line_views.invoice_line_account,
+        name="invoice-line-account",
+    ),
     path("margin/", margin_views.margin, name="margin"),
     path("margin/export/", margin_views.margin_export, name="margin-export"),
     path("margin/without-use/", margin_views.idle, name="idle-accounts"),

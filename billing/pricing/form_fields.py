@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.utils.translation import gettext_lazy as _
 
 from billing.pricing.amounts import MOST_CODE, MOST_TIERS, canonical_amount, check_currency
+from billing.pricing.rating.currency import as_amount, minor_unit_places
 from portal.edits import EditForm
 from portal.formats import number_text
 from portal.refusals import Refusal
@@ -53,6 +54,27 @@ class AmountField(AsShown, forms.Field):
         if Decimal(amount) < 0 and not self.may_be_negative:
             raise forms.ValidationError(self.error_messages["negative"], code="negative")
         return amount
+
+
+class MinorUnitsField(AmountField):
+    """An amount, stored in minor units of `currency`; of a currency with two decimal places where it isn't known."""
+
+    currency = ""
+
+    @property
+    def _places(self) -> int:
+        return minor_unit_places(self.currency) if self.currency else 2
+
+    def prepare_value(self, value: Any) -> Any:
+        return canonical_amount(str(as_amount(value, self._places))) if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        minor = Decimal(text).scaleb(self._places) if text else Decimal()
+        if minor != int(minor):
+            words = {"n": self._places}
+            raise forms.ValidationError(_("Enter %(n)d decimal places at most.") % words, code="places")
+        return int(minor) if text else None
 
 
 class UnitsField(AsShown, forms.Field):

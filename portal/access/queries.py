@@ -103,6 +103,7 @@ def events_around(person: User, *, reader: User, limit: int = 20) -> list[AuditE
     log."""
     around = AuditEvent.objects.filter(Q(actor=person) | Q(object_id=person.public_id))
     if not reader.may(Permission.VIEW_COST):  # that a cost list exists, and its name, is for those who see cost
-        around = around.exclude(verb__startswith=OF_COST)
+        for prefix in OF_COST:
+            around = around.exclude(verb__startswith=prefix)
     found = [entry_of(event) for event in around.order_by("-id")[:limit]]
     return found if reader.may(Permission.VIEW_AUDIT_LOG) else [replace(each, differences=[]) for each in found]

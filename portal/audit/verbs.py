@@ -23,7 +23,7 @@ class Verb:
 
 
 # How the verbs about cost price lists begin.
-OF_COST = "cost_list."
+OF_COST = ("cost_list.", "invoice.")
 
 VERBS: dict[str, Verb] = {
     "customer.created": Verb(_("Customer added"), "building"),
@@ -141,6 +141,15 @@ VERBS: dict[str, Verb] = {
     "parallel.compared": Verb(_("Parallel month compared again"), "refresh"),
     "parallel.exported": Verb(_("Parallel month exported"), "download"),
     "connection.billing_edited": Verb(_("Billing settings of a connection edited"), "receipt"),
+    "invoice.entered": Verb(_("Provider invoice entered"), "receipt-2"),
+    "invoice.edited": Verb(_("Provider invoice edited"), "pencil"),
+    "invoice.withdrawn": Verb(_("Provider invoice withdrawn"), "circle-minus"),
+    "invoice.line_added": Verb(_("Line of a provider invoice added"), "receipt-2"),
+    "invoice.line_edited": Verb(_("Line of a provider invoice edited"), "pencil"),
+    "invoice.line_removed": Verb(_("Line of a provider invoice removed"), "trash"),
+    "invoice.account_assigned": Verb(_("Account assigned to lines of a provider invoice"), "link"),
+    "invoice.difference_accepted": Verb(_("Difference to provider invoices accepted"), "check"),
+    "invoice.comparison_exported": Verb(_("Comparison with provider invoices exported"), "download"),
     "approval.requested": Verb(_("Approval requested"), "user-shield"),
     "approval.approved": Verb(_("Request approved"), "user-shield"),
     "approval.rejected": Verb(_("Request rejected"), "circle-minus"),

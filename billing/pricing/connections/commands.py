@@ -15,7 +15,7 @@ from portal.commands import Command
 from portal.edits import refuse_stale
 from portal.refusals import Refusal
 
-FIELDS = ("zone", "starts_on", "cost_source", "cost_list")
+FIELDS = ("zone", "starts_on", "cost_source", "cost_list", "tolerance_minor")
 Source = ConnectionBilling.CostSource
 
 

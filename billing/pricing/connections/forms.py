@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.models import ConnectionBilling, PriceList, Side
 from billing.pricing.connections.commands import FIELDS, Source
-from billing.pricing.form_fields import DayField
+from billing.pricing.form_fields import DayField, MinorUnitsField
 from customers.forms import ZoneField
 from portal.edits import EditForm
 
@@ -30,10 +30,13 @@ class ConnectionBillingForm(EditForm):
         to_field_name="public_id",
         empty_label=_("None"),
     )
+    tolerance_minor = MinorUnitsField(label=_("Tolerance of invoices"))
 
     def __init__(self, data: Mapping[str, Any] | None = None, *, billing: ConnectionBilling) -> None:
         super().__init__(data, initial={name: getattr(billing, name) for name in FIELDS})
         connection = billing.connection
+        if billing.cost_list:
+            self.fields["tolerance_minor"].currency = billing.cost_list.currency  # type: ignore[attr-defined]  # its own
         lists = Q(side=Side.COST, provider_kind=connection.kind, archived_at=None)
         if billing.cost_list_id:
             lists |= Q(pk=billing.cost_list_id)
