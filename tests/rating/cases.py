@@ -334,6 +334,8 @@ class Maker:
             late["period"] = self.period(start, end, account)
             if late["period"].get("status") and self.maybe(0.6):
                 late["period"] = self.period(start, end, account)
+            if self.maybe(0.1):
+                late["period"] = dict(known)
             found.append(late)
         return found
 

@@ -34,6 +34,19 @@ def adjust_case(case: Json) -> list[Json]:
     for late in case.get("late_figures", []):
         period = late["period"]
         name = (late["account"], late.get("replaces") or period["start"])
+        was = [
+            each
+            for account in accounts
+            if account["id"] == late["account"]
+            for each in account.get("periods", [])
+            if each["start"] == begins.get(name, name[1])
+        ]
+        if was and all(
+            was[0].get(member, other) == period.get(member, other)
+            for member, other in (("start", ""), ("end", ""), ("status", "final"), ("used", None), ("high", None))
+        ):
+            found.append({"undecided": set(), "lines": []})
+            continue
         taken = set(days_between(day(period["start"]), day(period["end"])))
         now = []
         for account in accounts:
@@ -56,9 +69,7 @@ def adjust_case(case: Json) -> list[Json]:
         if not doubts:
             accounts, begins[name] = now, period["start"]
             billed, book = book, _book({**case, "accounts": accounts})
-            postings = [
-                _posting(rater, key, billed.get(key), book.get(key)) for key in dict.fromkeys([*billed, *book])
-            ]
+            postings = [_posting(rater, key, billed.get(key), book.get(key)) for key in dict.fromkeys([*billed, *book])]
         found.append({"undecided": doubts, "lines": [each for each in postings if each]})
     return found
 

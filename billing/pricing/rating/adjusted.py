@@ -61,6 +61,8 @@ class _RatedMonth:
         name = (late.account, late.replaces or period.start)
         begins = self._begins.get(name, name[1])
         before = next((each for each in account.periods if each.start == begins), None)
+        if before and _figure_of(before) == _figure_of(period):
+            return Adjustment(late, before, ())
         changed = replace(account, periods=_periods_with(account.periods, begins, period))
         lines, findings = rate_account(changed, self.prices, self.month)
         if undecided := _undecided(findings, period):
@@ -82,6 +84,10 @@ class _RatedMonth:
         places = self.prices.books.places
         found = commit_line(self.contract, self.contract.commit, lines, self.month, places)
         return [found] if found else []
+
+
+def _figure_of(period: inputs.RatedPeriod) -> tuple[Any, ...]:
+    return period.start, period.end, period.status, period.used, period.high
 
 
 def _periods_with(
@@ -120,23 +126,22 @@ def _difference(before: RatedLine | None, after: RatedLine | None) -> RatedLine:
     line = after or before
     assert line is not None  # noqa: S101 - one of them is given
     high = after.quantity_high if after else None
-    quantity = before.quantity if before else 0
+    quantity, zero = before.quantity if before else 0, line.amount * 0
     return replace(
         line,
         quantity=(after.quantity if after else 0) - quantity,
         quantity_high=high - quantity if isinstance(high, int) else high,
-        gross=_minus(after and after.gross, before and before.gross),
-        discount=_minus(after and after.discount, before and before.discount),
-        amount=_minus(after and after.amount, before and before.amount),
+        gross=_minus(after.gross if after else zero, before.gross if before else zero),
+        discount=_minus(after.discount if after else zero, before.discount if before else zero),
+        amount=_minus(after.amount if after else zero, before.amount if before else zero),
         amount_high=None,
-        because={"before": _told(before), "after": _told(after)},
+        because={"contract": _contract_of(line), "before": _told(before), "after": _told(after)},
     )
 
 
-def _minus(after: Decimal | None, before: Decimal | None) -> Decimal:
-    zero = Decimal(0)
-    found = EXACT.subtract(zero if after is None else after, zero if before is None else before)
-    return found if found else abs(found)
+def _minus(after: Decimal, before: Decimal) -> Decimal:
+    found = EXACT.subtract(after, before)
+    return found or abs(found)
 
 
 def _told(line: RatedLine | None) -> dict[str, Any] | None:
@@ -149,6 +154,11 @@ def _told(line: RatedLine | None) -> dict[str, Any] | None:
         "amount": shown_number(line.amount),
         "steps": line.because["steps"],
     }
+
+
+def _contract_of(line: RatedLine) -> str | None:
+    found = line.because.get("contract") or (line.because.get("price") or {}).get("contract")
+    return str(found) if found else None
 
 
 def adjustments_to_json(found: Iterable[Adjustment]) -> list[dict[str, Any]]:
