@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from billing.models import MonthClosing, Statement, UsagePeriod
 from billing.pricing.statements import due_months
@@ -29,6 +31,7 @@ from tests.billing.pricing.statements.agreed import (
     contract,
     customer_with,
     figure,
+    state,
 )
 from tests.support.closing import close_month
 
@@ -175,7 +178,7 @@ def test_a_customer_without_a_contract_gets_a_statement() -> None:
 
 def test_a_customer_without_anything_left_is_rated_by_the_run() -> None:
     customer, period = closed_with(until=date(2026, 11, 30))
-    period.account.spans.all().delete()
+    state(period.account, date(2026, 11, 30), "deleted")
     store_version(period, used=80_000)
     rate_month(DECEMBER, now=IN_DECEMBER)
     assert Statement.objects.get(customer=customer, month=DECEMBER).total_minor == -1700
@@ -235,7 +238,7 @@ def test_the_worker_rates_again_once_a_month_is_closed() -> None:
     assert december.total_minor == 8995 + 2550
 
 
-def test_a_run_reads_late_figures_once(django_assert_max_num_queries: Any) -> None:
+def test_a_run_reads_late_figures_once() -> None:
     customer, period = closed_with()
     for used in range(130_000, 150_000, 1_000):
         store_version(period, used=used)
@@ -243,7 +246,7 @@ def test_a_run_reads_late_figures_once(django_assert_max_num_queries: Any) -> No
     others = [account().customer for _n in range(5)]
     for each in others:
         contract(each, prices)
-    with django_assert_max_num_queries(45) as found:
+    with CaptureQueriesContext(connection) as found:
         rate_month(DECEMBER, now=IN_DECEMBER, customers=[each.pk for each in (customer, *others)])
-    assert sum("billing_figureversion" in each["sql"] and "SELECT" in each["sql"] for each in found) <= 2
+    assert sum('FROM "billing_figureversion"' in each["sql"] for each in found) == 1
     assert len(adjustments(customer)) == 20
