@@ -314,6 +314,31 @@ class Maker:
                 each["high"] = each["used"] + self.units() // 4
         return found
 
+    # Late figures
+
+    def late_figures(self, case: Json) -> list[Json]:
+        """Figures that came after the month was closed: of known periods, of moved ones, and of new ones."""
+        found: list[Json] = []
+        for _n in range(self.pick([1, 1, 2, 3, 5])):
+            account = self.pick(case["accounts"])
+            late: Json = {"account": account["id"]}
+            known = self.pick(account["periods"])
+            start, end = date.fromisoformat(known["start"]), date.fromisoformat(known["end"])
+            if self.maybe(0.15):
+                late["replaces"] = known["start"]
+                end += timedelta(days=self.pick([-3, -1, 1, 4]))
+                start = min(end, start + timedelta(days=self.pick([0, 0, -2, 3])))
+            elif self.maybe(0.1):
+                end = self.day(0, 27)
+                start = end - timedelta(days=self.pick([0, 9, 29]))
+            late["period"] = self.period(start, end, account)
+            if late["period"].get("status") and self.maybe(0.6):
+                late["period"] = self.period(start, end, account)
+            if self.maybe(0.1):
+                late["period"] = dict(known)
+            found.append(late)
+        return found
+
     # Invoices
 
     def invoice(self, places: int) -> Json:
@@ -341,3 +366,12 @@ class Maker:
 
 def case_of(number: int, seed: str = "1") -> Json:
     return Maker(number, seed).made()
+
+
+def late_case_of(number: int, seed: str = "1") -> Json:
+    """Return a closed month of a customer with figures that came later."""
+    maker = Maker(number, f"late {seed}")
+    maker.cost = False
+    case = maker.made()
+    case["late_figures"] = maker.late_figures(case)
+    return case

@@ -6,13 +6,40 @@ import json
 from fractions import Fraction
 from typing import Any
 
+from billing.pricing.rating.adjusted import adjustments_of, adjustments_to_json
 from billing.pricing.rating.case_json import case_from_json, case_to_json
 from billing.pricing.rating.engine import rate
 from billing.pricing.rating.lines import result_to_json
-from tests.rating.independent import rate_case, rounded
+from tests.rating.independent import adjust_case, rate_case, rounded
 
 Json = dict[str, Any]
+ADJUSTED = (
+    "account", "kind", "offering", "service", "period", "tier", "rate", "per", "quantity", "gross", "discount",
+    "amount", "account_code", "tax_code", "version",
+)  # fmt: skip
 ORDER = ("base", "addon", "dedicated_ip", "overage", "commit", "one_time")
+
+
+def compare_adjustments(case: Json) -> list[Json]:
+    """Assert that both raters adjust a month equally. Return what the product says."""
+    read = case_from_json(case)
+    assert case_from_json(case_to_json(read)) == read
+    found: list[Json] = json.loads(json.dumps(adjustments_to_json(adjustments_of(read))))
+    expected = adjust_case(case)
+    assert [set(each["undecided"]) for each in found] == [each["undecided"] for each in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        plain = [{name: line[name] for name in ADJUSTED} | {"rate": Fraction(line["rate"])} for line in ours["lines"]]
+        wanted = [{name: line[name] for name in ADJUSTED} for line in theirs["lines"]]
+        assert sorted(plain, key=_of_line) == sorted(wanted, key=_of_line)
+        kinds = [ORDER.index(line["kind"]) for line in ours["lines"]]
+        assert kinds == sorted(kinds)
+        assert len({line["key"] + line["rate"] for line in ours["lines"]}) == len(ours["lines"])
+    return found
+
+
+def _of_line(line: Json) -> Any:
+    service = line["service"]["start"]
+    return line["account"] or "", line["kind"], line["offering"], service, line["tier"], line["rate"], line["per"]
 
 
 def by_product(case: Json) -> Json:

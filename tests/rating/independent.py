@@ -25,6 +25,84 @@ def rate_case(case: Json) -> Json:
     return Rater(case).rated()
 
 
+def adjust_case(case: Json) -> list[Json]:
+    """R9: keep a book of what was billed so far, and post to it whatever a late figure makes different."""
+    accounts = [dict(account) for account in case.get("accounts", [])]
+    book = _book({**case, "accounts": accounts})
+    begins: dict[tuple[str, str], str] = {}
+    found = []
+    for late in case.get("late_figures", []):
+        period = late["period"]
+        name = (late["account"], late.get("replaces") or period["start"])
+        was = [
+            each
+            for account in accounts
+            if account["id"] == late["account"]
+            for each in account.get("periods", [])
+            if each["start"] == begins.get(name, name[1])
+        ]
+        if was and all(
+            was[0].get(member, other) == period.get(member, other)
+            for member, other in (("start", ""), ("end", ""), ("status", "final"), ("used", None), ("high", None))
+        ):
+            found.append({"undecided": set(), "lines": []})
+            continue
+        taken = set(days_between(day(period["start"]), day(period["end"])))
+        now = []
+        for account in accounts:
+            periods = account.get("periods", [])
+            if account["id"] == late["account"]:
+                periods = [
+                    each
+                    for each in periods
+                    if each["start"] != begins.get(name, name[1])
+                    and not taken & set(days_between(day(each["start"]), day(each["end"])))
+                ]
+                periods.append(period)
+            now.append({**account, "periods": periods})
+        rater = Rater({**case, "accounts": now})
+        rater.rated()
+        doubts = {
+            code for code, account, start in rater.findings if (account, start) == (late["account"], period["start"])
+        } & {"missing", "disputed", "not_final", "interval", "open_ended"}
+        postings = []
+        if not doubts:
+            accounts, begins[name] = now, period["start"]
+            billed, book = book, _book({**case, "accounts": accounts})
+            postings = [_posting(rater, key, billed.get(key), book.get(key)) for key in dict.fromkeys([*billed, *book])]
+        found.append({"undecided": doubts, "lines": [each for each in postings if each]})
+    return found
+
+
+def _book(case: Json) -> dict[Any, Json]:
+    """What is billed: units and money of each service at each price."""
+    rater = Rater(case)
+    rater.rated()
+    return {
+        (
+            line["account"] or "", line["kind"], line["offering"], line["service"]["start"], line["tier"],
+            Fraction(line["rate"]), line["per"],
+        ): line
+        for line in rater.lines
+    }  # fmt: skip
+
+
+def _posting(rater: Rater, key: Any, was: Json | None, now: Json | None) -> Json | None:
+    def moved(name: str) -> int:
+        return int((now[name] if now else 0) - (was[name] if was else 0))
+
+    units, gross, discount = moved("quantity"), moved("minor_gross"), moved("minor_discount")
+    if not (units or gross or discount):
+        return None
+    line = now or was or {}
+    return {
+        "account": line["account"], "kind": line["kind"], "offering": line["offering"], "service": line["service"],
+        "period": line["period"], "tier": line["tier"], "rate": key[5], "per": line["per"], "quantity": units,
+        "gross": rater.money(gross), "discount": rater.money(discount), "amount": rater.money(gross - discount),
+        "account_code": line["account_code"], "tax_code": line["tax_code"], "version": line["version"],
+    }  # fmt: skip
+
+
 def rounded(value: Fraction) -> int:
     """Half up, away from zero at the half."""
     away = math.floor(abs(value) + Fraction(1, 2))

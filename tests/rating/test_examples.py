@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from billing.pricing.rating.cli import main
-from tests.rating.comparison import compare
+from tests.rating.comparison import compare, compare_adjustments
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples" / "rating"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json") if not path.stem.endswith(".expected"))
 PAGE = (ROOT / "docs" / "reference" / "rating-examples.md").read_text()
-RULES = ("r01", "r02", "r03", "r04", "r05", "r06", "r07", "r08", "r11", "r12")
+RULES = ("r01", "r02", "r03", "r04", "r05", "r06", "r07", "r08", "r09", "r11", "r12")
 
 
 def read(name: str) -> Any:
@@ -24,7 +24,11 @@ def read(name: str) -> Any:
 
 
 def without_explanation(result: dict[str, Any]) -> dict[str, Any]:
-    return {**result, "lines": [{k: v for k, v in line.items() if k != "because"} for line in result["lines"]]}
+    """Return the result as it is stored, also of adjustments."""
+    found = {**result, "lines": [{k: v for k, v in line.items() if k != "because"} for line in result["lines"]]}
+    if "adjustments" in result:
+        found["adjustments"] = [without_explanation(each) for each in result["adjustments"]]
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,6 +40,7 @@ def test_an_example_has_its_lines(name: str, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("name", NAMES)
 def test_both_raters_agree_on_an_example(name: str) -> None:
     compare(read(name))
+    compare_adjustments(read(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

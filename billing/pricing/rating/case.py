@@ -220,6 +220,16 @@ class RatedAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class LateFigure:
+    """A figure that changed after the month was closed. `period` takes the place of the account's billing period that
+    began on `replaces` when the month was closed; None: on the same day, or the month had none."""
+
+    account: str
+    period: RatedPeriod
+    replaces: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePart:
     """One account on a provider's invoice; `cost` is the provider's own share."""
 
@@ -256,7 +266,7 @@ class ConversionRate:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`month` is the first day of the statement month."""
+    """`month` is the first day of the statement month. `late_figures` are in the order in which they came."""
 
     side: str
     currency: str
@@ -267,3 +277,4 @@ class Case:
     accounts: tuple[RatedAccount, ...] = ()
     invoice: SharedInvoice | None = None
     exchange_rate: ConversionRate | None = None
+    late_figures: tuple[LateFigure, ...] = ()

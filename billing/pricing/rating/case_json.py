@@ -192,6 +192,12 @@ ACCOUNT = object_of(
     states=JsonKey(list_of(STATE), ()),
     periods=JsonKey(list_of(PERIOD), ()),
 )
+LATE_FIGURE = object_of(
+    inputs.LateFigure,
+    account=JsonKey(NAME),
+    period=JsonKey(PERIOD),
+    replaces=JsonKey(nullable(NEAR_DATE), None),
+)
 COUNT, COSTS = JsonKey(integer(), 0), JsonKey(decimal(), ZERO)
 NOTHING = inputs.InvoicePart("", 0)
 WITHOUT_ID = object_of(lambda **values: inputs.InvoicePart("", **values), count=COUNT, cost=COSTS)
@@ -252,6 +258,7 @@ CASE = object_of(
     accounts=JsonKey(list_of(ACCOUNT), ()),
     invoice=JsonKey(nullable(INVOICE), None),
     exchange_rate=JsonKey(nullable(EXCHANGE_RATE), None),
+    late_figures=JsonKey(list_of(LATE_FIGURE), ()),
 )
 
 

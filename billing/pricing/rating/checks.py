@@ -32,6 +32,11 @@ def check_case(case: inputs.Case) -> None:
     _check_distinct("accounts", "id", [each.id for each in case.accounts])
     for n, account in enumerate(case.accounts):
         _check_account(account, f"accounts[{n}]")
+    known = {each.id for each in case.accounts}
+    for n, late in enumerate(case.late_figures):
+        if late.account not in known:
+            raise CaseError(f"late_figures[{n}].account", f"no account has the ID {shown(late.account)}.")
+        _check_period(late.period, f"late_figures[{n}].period")
     if case.invoice:
         _check_invoice(case.invoice, minor_unit_places(case.currency), case.currency)
     if case.exchange_rate:
@@ -189,10 +194,14 @@ def _check_account(account: inputs.RatedAccount, path: str) -> None:
             raise CaseError(f"{where}.uncertain_since", f"{span.uncertain_since} is after {span.from_on}.")
     for n, period in enumerate(account.periods):
         where = f"{path}.periods[{n}]"
-        _check_span(where, period.start, period.end, "end")
+        _check_period(period, where)
         if n and period.start <= account.periods[n - 1].end:
             raise CaseError(f"{where}.start", f"{period.start} is in the period before. Periods ascend.")
-        _check_figure(period, where)
+
+
+def _check_period(period: inputs.RatedPeriod, path: str) -> None:
+    _check_span(path, period.start, period.end, "end")
+    _check_figure(period, path)
 
 
 def _check_figure(period: inputs.RatedPeriod, path: str) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from billing.pricing.rating.adjusted import adjustments_of, adjustments_to_json
 from billing.pricing.rating.case_json import case_from_json, load_json
 from billing.pricing.rating.engine import rate
 from billing.pricing.rating.json_form import CaseError
@@ -45,4 +46,7 @@ def rated(file: str) -> str:
         raise UnableToRate(f"{file} is not text in UTF-8.") from None
     except CaseError as error:
         raise UnableToRate(str(error)) from None
-    return json.dumps(result_to_json(rate(case)), indent=2)
+    result = result_to_json(rate(case))
+    if case.late_figures:
+        result["adjustments"] = adjustments_to_json(adjustments_of(case))
+    return json.dumps(result, indent=2)

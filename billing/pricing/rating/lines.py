@@ -11,7 +11,7 @@ from typing import Any
 
 from billing.pricing.rating import case as inputs
 
-# The order of R7. Adjustments, which a person enters, follow after them.
+# The order of R7. Adjustments follow after them.
 ORDER = (inputs.BASE, inputs.ADDON, inputs.DEDICATED_IP, inputs.OVERAGE, inputs.COMMIT, inputs.ONE_TIME)
 # Lines of these kinds count towards a minimum commit.
 ELIGIBLE = frozenset({inputs.BASE, inputs.ADDON, inputs.DEDICATED_IP, inputs.OVERAGE})

@@ -160,7 +160,7 @@ def rated_account(account: AccountFacts, findings: list[RatingFinding]) -> Rated
         deleted_on=deleted_on(states),
         offerings=offerings,
         states=state_spans(_known_states(states)),
-        periods=tuple(_rated_period(account, each, changes) for each in account.periods),
+        periods=tuple(rated_period(account, each, changes) for each in account.periods),
     )
 
 
@@ -185,7 +185,8 @@ def _known_states(states: Sequence[ValueChange]) -> Sequence[ValueChange]:
     return states[1:] if len(states) > 1 and states[0].value in UNCLEAR_STATES else states
 
 
-def _rated_period(account: AccountFacts, period: PeriodRow, changes: Sequence[ValueChange]) -> RatedPeriod:
+def rated_period(account: AccountFacts, period: PeriodRow, changes: Sequence[ValueChange]) -> RatedPeriod:
+    """Return the figure as the engine takes it; `changes` are those of the account's offerings."""
     at_changes = _usage_at_changes(account, period) if len(changes) > 1 else ()
     return RatedPeriod(
         start=period.start_on,
@@ -242,4 +243,4 @@ def _findings(account: AccountFacts, period: PeriodRow, states: Sequence[ValueCh
         yield finding("owner_unknown")
 
 
-__all__ = ["PreparedCase", "SpanRow", "changes_of", "cost_case", "customer_cases", "rated_account"]
+__all__ = ["PreparedCase", "SpanRow", "changes_of", "cost_case", "customer_cases", "rated_account", "rated_period"]

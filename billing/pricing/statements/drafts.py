@@ -13,11 +13,13 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from billing.models import Contract, Side, Statement
+from billing.pricing.adjustments.additions import Additions
 from billing.pricing.statements.agreements import Agreement, PriceCatalog, agreements_of, in_month
 from billing.pricing.statements.cases import PreparedCase, customer_cases
 from billing.pricing.statements.facts import AccountFacts, World, account_facts, by_customer
@@ -49,7 +51,7 @@ class RatingCounts:
 
 @dataclass(slots=True)
 class CustomerInputs:
-    """Everything a customer is rated from in a month."""
+    """Everything a customer is rated from in a month, beside what is added to its statements."""
 
     customer: int
     accounts: Sequence[AccountFacts]
@@ -61,10 +63,11 @@ class CustomerInputs:
 
 
 class Rater:
-    """Reads and rates the customers of one month."""
+    """Reads and rates the customers of one month, all or some (pk)."""
 
-    def __init__(self, month: date, *, now: datetime) -> None:
+    def __init__(self, month: date, *, now: datetime, customers: Collection[int] | None = None) -> None:
         self.month, self.now = month, now
+        self.additions = Additions(month, now=now, customers=customers)
         self.world, self.catalog, self.books = World(month, now=now), PriceCatalog(), Books()
 
     def inputs_of(self, customers: Collection[int]) -> list[CustomerInputs]:
@@ -79,12 +82,13 @@ class Rater:
         found = []
         for customer in sorted(wanted):
             of_customer, agreed = owned.get(customer, []), agreements.get(customer, [])
-            if of_customer or in_month(agreed, self.month):
-                digest = self._digest(of_customer, agreed)
+            added = self.additions.of(customer)
+            if of_customer or in_month(agreed, self.month) or added:
+                digest = self._digest(of_customer, agreed, added)
                 found.append(CustomerInputs(customer, of_customer, agreed, digest))
         return found
 
-    def _digest(self, accounts: Iterable[AccountFacts], agreements: Iterable[Agreement]) -> str:
+    def _digest(self, accounts: Iterable[AccountFacts], agreements: Iterable[Agreement], added: tuple[Any, ...]) -> str:
         digest = hashlib.sha256(f"{RULES} {self.month}".encode())
         for agreement in agreements:
             digest.update(f"{agreement.pk} {agreement.terms.valid_until}".encode())
@@ -92,12 +96,15 @@ class Rater:
                 digest.update(",".join(version.id for version in prices.versions).encode())
         for account in accounts:
             digest.update(repr(account.as_rated).encode())
+        if added:
+            digest.update(repr(added).encode())
         return digest.hexdigest()
 
     def rated(self, inputs: CustomerInputs) -> Rated:
         drafts = [
             rate_prepared(each, self.books, self.catalog.version_pks) for each in inputs.cases(self.catalog, self.month)
         ]
+        drafts = self.additions.add_to(inputs.customer, drafts)
         return Rated(Owner(Side.SELL, inputs.customer), inputs.digest, drafts)
 
     def changed(self, customers: Collection[int]) -> tuple[list[CustomerInputs], list[int]]:
@@ -110,6 +117,8 @@ class Rater:
     def _changed(
         self, found: Sequence[CustomerInputs], customers: Collection[int]
     ) -> tuple[list[CustomerInputs], list[int]]:
+        self.additions.renew()
+        found = self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
         stored: dict[int | None, set[str]] = {}
         pks: dict[int | None, list[int]] = {}
         drafts = stored_drafts(Side.SELL, self.month, customers).filter(state=Statement.State.DRAFT)
@@ -140,7 +149,7 @@ class Rater:
 
 def draft_of(customer: Customer, month: date, *, now: datetime) -> list[Statement]:
     """Return the customer's statements of a month, one of each currency: drafts are rated again if anything changed."""
-    rater = Rater(month, now=now)
+    rater = Rater(month, now=now, customers=[customer.pk])
     changed, stale = rater.changed([customer.pk])
     if changed or stale:
         rater.refresh([customer.pk], RatingCounts())
@@ -151,6 +160,9 @@ def rate_month(month: date, *, now: datetime, customers: Collection[int] | None 
     """Rate all customers of a month whose inputs changed, or those of `customers` (pk)."""
     rater, counts = Rater(month, now=now), RatingCounts()
     for group in customer_groups(month, customers):
+    rater, counts = Rater(month, now=now, customers=customers), RatingCounts()
+    rater.additions.renew()
+    for group in _groups(month, customers, rater.additions.owners):
         rater.refresh(group, counts)
     return counts
 
@@ -170,6 +182,17 @@ def customer_groups(month: date, customers: Collection[int] | None = None, *, af
     if customers is None:
         rows = customers_of(month).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
         ordered: Iterable[int] = rows.iterator(chunk_size=10 * TOGETHER)
+def _groups(month: date, customers: Collection[int] | None, added: Collection[int]) -> Iterator[list[int]]:
+    """Yield customers that may have a statement, by the groups that are locked together. `added`: those that something
+    is added to the statements of."""
+    if customers is None:
+        rows = Customer.objects.filter(
+            Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
+            | Q(pk__in=Contract.objects.filter(published_at__isnull=False).values("customer"))
+            | Q(pk__in=added)
+            | Q(pk__in=Statement.objects.filter(side=Side.SELL, month=month).values("customer"))
+        )
+        ordered: Iterable[int] = rows.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=10 * TOGETHER)
     else:
         ordered = sorted(customers)
     group: list[int] = []

@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from django.core.cache import cache
-from django.db.models import Max, Sum
+from django.db.models import Count, Max, Sum
 
-from billing.models import ConnectionBilling, PooledSnapshot, SyncRun, UsagePeriod
+from billing.models import ConnectionBilling, OpeningBalance, PooledSnapshot, SyncRun, UsagePeriod
+from billing.pricing.adjustments.open_month import closed_months, finished_runs
 from billing.pricing.statements.agreements import published_stamp
 from billing.pricing.statements.costs import rate_costs
 from billing.pricing.statements.drafts import RULES, rate_month
@@ -30,8 +31,10 @@ def rate_due(*, now: datetime) -> None:
     if SyncRun.objects.filter(kind=SyncRun.Kind.NIGHTLY, state=SyncRun.State.RUNNING).exists():
         return
     this_month = now.astimezone(UTC).date().replace(day=1)
-    for step in range(OPEN_MONTHS):
-        month = month_after(this_month, -step)
+    months = {month_after(this_month, -step) for step in range(OPEN_MONTHS)}
+    if (adjusted := closed_months().open) and adjusted < this_month:
+        months.add(adjusted)
+    for month in sorted(months, reverse=True):
         stamp = _stamp(month, now=now)
         if cache.get(_key(month)) != stamp:
             rate_month(month, now=now)
@@ -57,5 +60,7 @@ def _stamp(month: date, *, now: datetime) -> str:
         Account.objects.count(),
         owners_stamp(),
         ConnectionBilling.objects.aggregate(Sum("edits"))["edits__sum"],
+        finished_runs(),
+        *OpeningBalance.objects.aggregate(n=Count("pk"), removed=Count("removed_at")).values(),
     )
     return " ".join(str(each) for each in facts)

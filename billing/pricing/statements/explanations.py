@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from billing.models import LineKind, PriceVersion, StatementLine, Status
+from billing.pricing.statements.adjustment_facts import adjustment_facts
 from billing.pricing.statements.amounts import Amount, minor_text, places_of
 from customers.connections.catalogue import offering_label
 from portal import formats
@@ -73,6 +74,9 @@ def _shown(line: StatementLine, currency: str, version: PriceVersion | None) -> 
         service=(line.start_on, line.end_on),
     )
     because = line.because
+    if line.kind == LineKind.ADJUSTMENT:
+        shown.facts = [*adjustment_facts(line, currency), *_price_facts(line, {}, version)]
+        return shown
     price = _price_of(version, line)
     shown.facts = [
         *_figure_facts(line, because),
@@ -89,6 +93,12 @@ def _shown(line: StatementLine, currency: str, version: PriceVersion | None) -> 
 def _title(line: StatementLine) -> str:
     if line.kind == LineKind.INVOICE_SHARE:
         return str(SHARES.get(line.because.get("share", ""), line.get_kind_display()))
+    if line.kind == LineKind.OPENING:
+        return str(line.because["description"])
+    if line.kind == LineKind.ADJUSTMENT:
+        of = LineKind(line.because["kind"]).label
+        parts = [str(of), offering_label(line.offering)] if line.offering else [str(of)]
+        return _("Adjustment: %(line)s") % {"line": ", ".join(dict.fromkeys(parts))}
     if not line.offering:
         return str(line.get_kind_display())
     kind, offering = str(line.get_kind_display()), offering_label(line.offering)
@@ -96,7 +106,7 @@ def _title(line: StatementLine) -> str:
 
 
 def _quantity(line: StatementLine) -> str:
-    if line.kind == LineKind.COMMIT:
+    if LineKind.COMMIT in (line.kind, line.because.get("kind")) or line.kind == LineKind.OPENING:
         return ""
     text = formats.number_text(line.quantity)
     if line.quantity_high is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +34,7 @@ class FrozenCases:
 
     def complete(self, texts: Iterable[str]) -> list[dict[str, Any]]:
         """Return the cases as JSON with all prices: what `manage.py rate` takes. One query at most."""
-        found = [json.loads(text) for text in texts]
+        found = [json.loads(text, parse_float=Decimal) for text in texts]
         named = [version for each in found for prices in each["price_lists"] for version in prices["versions"]]
         missing = {UUID(version["id"]) for version in named if version["id"] not in self._prices}
         if missing:

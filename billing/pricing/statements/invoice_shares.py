@@ -148,6 +148,8 @@ def _line(
         "tax_code": "",
         "price_version_id": None,
         "contract_id": None,
+        "adjusts_id": None,
+        "figure_id": None,
         "because": because,
     }
 

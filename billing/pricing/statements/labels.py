@@ -45,6 +45,11 @@ FINDINGS: dict[str, FindingLabel] = {
         _("Several offerings of the account have an overage price, so no overage is billed."),
         _("Keep the overage price of one of these offerings."),
     ),
+    "adjustment_undecided": FindingLabel(
+        _("Late figure to decide"),
+        _("The usage of a closed month changed, and isn't exact. It isn't adjusted until it is."),
+        _("Open the figure and decide what to bill."),
+    ),
     "missing": FindingLabel(
         _("No usage data"),
         _("The usage of the billing period isn't known. Overage isn't billed until it is."),

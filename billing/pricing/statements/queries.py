@@ -206,14 +206,14 @@ def statement_rows(filters: StatementFilters) -> Iterator[Sequence[Any]]:
 LINE_HEADER = (
     "line", "kind", "account", "offering", "package", "from", "until", "days", "of days", "quantity",
     "quantity at most", "rate", "per", "gross", "discount", "amount", "amount at most", "currency", "account code",
-    "tax code", "price version", "contract",
+    "tax code", "price version", "contract", "adjusts statement",
 )  # fmt: skip
 
 
 def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
     """Yield the rows of a statement's file."""
-    lines = statement.lines.select_related("account", "price_version", "contract").defer(
-        "because", "price_version__prices", "contract__terms"
+    lines = statement.lines.select_related("account", "price_version", "contract", "adjusts").defer(
+        "because", "price_version__prices", "contract__terms", "adjusts__versions"
     )
     for line in lines.order_by("n").iterator(chunk_size=500):
         amount = Amount(line.amount_minor, statement.currency, line.amount_high_minor, line.open_ended)
@@ -224,5 +224,5 @@ def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
             line.rate.normalize() if line.rate is not None else None, line.per, gross, discount, amount.value,
             amount.most_value, statement.currency, line.account_code, line.tax_code,
             line.price_version.public_id if line.price_version else "",
-            line.contract.public_id if line.contract else "",
+            line.contract.public_id if line.contract else "", line.adjusts.number if line.adjusts else "",
         ]  # fmt: skip

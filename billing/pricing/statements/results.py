@@ -65,9 +65,9 @@ def rate_prepared(prepared: PreparedCase, books: Books, version_pks: Mapping[str
     result = rate_accounts(case.accounts, CustomerPrices(books.of(case), case.contracts, case.customer), case.month)
     draft = lines.draft(prepared, result.lines, result.findings)
     low, high = result.total.amount, result.total.amount_high
-    draft.total_minor, draft.open_ended = _minor(low, lines.places), isinstance(high, OpenEnd)
+    draft.total_minor, draft.open_ended = in_minor_units(low, lines.places), isinstance(high, OpenEnd)
     if isinstance(high, Decimal) and high != low:
-        draft.total_high_minor = _minor(high, lines.places)
+        draft.total_high_minor = in_minor_units(high, lines.places)
     draft.is_exact &= high == low
     return draft
 
@@ -119,15 +119,17 @@ class _Lines:
             "quantity_high": line.quantity_high if isinstance(line.quantity_high, int) else None,
             "rate": line.rate,
             "per": line.per,
-            "gross_minor": _minor(line.gross, self.places),
-            "discount_minor": _minor(line.discount, self.places),
-            "amount_minor": _minor(line.amount, self.places),
-            "amount_high_minor": _minor(high, self.places) if isinstance(high, Decimal) else None,
+            "gross_minor": in_minor_units(line.gross, self.places),
+            "discount_minor": in_minor_units(line.discount, self.places),
+            "amount_minor": in_minor_units(line.amount, self.places),
+            "amount_high_minor": in_minor_units(high, self.places) if isinstance(high, Decimal) else None,
             "open_ended": isinstance(high, OpenEnd),
             "account_code": line.account_code,
             "tax_code": line.tax_code,
             "price_version_id": self.version_pks.get(line.version) if line.version else None,
             "contract_id": self.contracts.get(contract) if contract else None,
+            "adjusts_id": None,
+            "figure_id": None,
             "because": compacted(line),
         }
 
@@ -152,6 +154,6 @@ class _Lines:
         }
 
 
-def _minor(amount: Decimal, places: int) -> int:
+def in_minor_units(amount: Decimal, places: int) -> int:
     """Return an amount, which has the places of its currency, as minor units."""
     return int(amount.scaleb(places))

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_GET
 
 from billing.models import Side, Statement
 from billing.pricing.statements import queries
+from billing.pricing.statements.adjustment_facts import adjusted_by
 from billing.pricing.statements.drafts import draft_of
 from billing.pricing.statements.explanations import shown_lines
 from billing.pricing.statements.filters import CostFilters, StatementFilters, months_offered
@@ -136,6 +137,7 @@ def _detail(request: HttpRequest, found: Statement) -> HttpResponse:
         "is_cost": found.side == Side.COST,
         "formats": FORMATS.items(),
         "others": _others(found),
+        "adjusted_by": adjusted_by(found),
     }
     return render_page(request, "billing/statements/detail.html", context, filters=filters)
 
