@@ -63,13 +63,14 @@ def publish(prices: PriceList, *rows: dict[str, Any], since: date) -> PriceVersi
 
 
 def contract(customer: Customer, *lists: PriceList, since: date = date(2020, 1, 1), **facts: Any) -> Contract:
-    until, terms = facts.pop("until", None), facts
+    until, reference, terms = facts.pop("until", None), facts.pop("accounting_reference", ""), facts
     found = Contract.objects.create(
         customer=customer,
         n=customer.contracts.count() + 1,
         valid_from=since,
         valid_until=until,
         currency=lists[0].currency,
+        accounting_reference=reference,
         terms={"price_lists": [str(each.public_id) for each in lists], **terms},
         published_at=timezone.now(),
     )
