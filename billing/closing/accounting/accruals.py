@@ -31,6 +31,7 @@ from billing.pricing.statements.numbers import billing_terms
 from billing.pricing.statements.results import NO_CONTRACT, NOTED, Books
 from billing.usage.periods import last_day, month_after
 from customers.models import Account, Customer
+from portal.consistent_reads import streamed_read
 
 HEADER = (
     "date", "debit account", "credit account", "amount", "currency", "customer reference", "customer", "text", "entry",
@@ -60,7 +61,7 @@ class AccruedLine(NamedTuple):
 
 @dataclass(slots=True)
 class AccountAccrual:
-    """What is accrued for an account, and codes of what is missing."""
+    """The accrued lines of an account, and codes of what is missing."""
 
     account: AccountFacts
     currency: str
@@ -162,30 +163,33 @@ def accrual_rows(
     `on_end` gets the sums once all rows were read.
     """
     sums = AccrualSums()
-    terms, words, last = billing_terms(), kind_words(), last_day(month)
-    reversed_on = month_after(month)
-    for some in Accruer(month, now=now).chunks():
-        customers = _customers({each.account.customer for each in some if each.lines}, last)
-        for accrual in some:
-            sums.add(accrual, terms.default_account_code)
-            reference, name = customers.get(accrual.account.customer, ("", ""))
-            missing = " ".join(accrual.missing)
-            for line in accrual.lines:
-                revenue = line.account_code or terms.default_account_code
-                amount = as_amount(line.amount_minor, minor_unit_places(accrual.currency))
-                text = _text(line, words[line.kind], accrual.currency)
-                name_of_line = f"{line.kind}-{line.offering}-{line.start}-{line.tier}"
-                row_id = f"{month:%Y-%m}-{accrual.account.public_id.hex}-{name_of_line}"
-                for on, debit, credit, entry in (
-                    (last, terms.accrued_account_code, revenue, "accrual"),
-                    (reversed_on, revenue, terms.accrued_account_code, "reversal"),
-                ):
-                    yield [
-                        on, debit, credit, amount, accrual.currency, reference, name, text, entry,
-                        accrual.account.label, missing, f"{row_id}-{entry}",
-                    ]  # fmt: skip
+    with streamed_read():
+        for some in Accruer(month, now=now).chunks():
+            yield from _journal(month, some, sums)
     if on_end:
         on_end(sums)
+
+
+def _journal(month: date, some: Sequence[AccountAccrual], sums: AccrualSums) -> Iterator[Sequence[Any]]:
+    terms, words, last = billing_terms(), kind_words(), last_day(month)
+    customers = _customers({each.account.customer for each in some if each.lines}, last)
+    for accrual in some:
+        sums.add(accrual, terms.default_account_code)
+        reference, name = customers.get(accrual.account.customer, ("", ""))
+        for line in accrual.lines:
+            revenue = line.account_code or terms.default_account_code
+            amount = as_amount(line.amount_minor, minor_unit_places(accrual.currency))
+            name_of_line = f"{line.kind}-{line.offering}-{line.start}-{line.tier}"
+            row_id = f"{month:%Y-%m}-{accrual.account.public_id.hex}-{name_of_line}"
+            for on, debit, credit, entry in (
+                (last, terms.accrued_account_code, revenue, "accrual"),
+                (month_after(month), revenue, terms.accrued_account_code, "reversal"),
+            ):
+                yield [
+                    on, debit, credit, amount, accrual.currency, reference, name,
+                    _text(line, words[line.kind], accrual.currency), entry, accrual.account.label,
+                    " ".join(accrual.missing), f"{row_id}-{entry}",
+                ]  # fmt: skip
 
 
 def _text(line: AccruedLine, kind: str, currency: str) -> str:

@@ -18,7 +18,7 @@ from billing.pricing.rating.currency import BILLION, as_amount, billionths, half
 UNIT_PLACES = 4
 TEN_THOUSAND = 10**UNIT_PLACES
 LUMP_SUM = "lump sum"
-_UNITS = {
+_UNITS: dict[str, str] = {
     LineKind.BASE: "billing period",
     LineKind.ADDON: "unit",
     LineKind.DEDICATED_IP: "IP address",
@@ -40,7 +40,7 @@ class BilledLine(NamedTuple):
     per: int
     amount_minor: int
     because: Mapping[str, Any]
-    adjusts: str
+    adjusts: str = ""
 
 
 class UnitPrice(NamedTuple):
@@ -68,12 +68,11 @@ def _by_quantity(line: BilledLine, places: int) -> UnitPrice | None:
     return UnitPrice(_plain_quantity(quantity), f"{per} {unit}s" if per > 1 else unit, as_amount(price, UNIT_PLACES))
 
 
-def _kind_of(line: BilledLine) -> LineKind | None:
+def _kind_of(line: BilledLine) -> str:
     """Return the line's kind; of an adjustment that of the line that it adjusts."""
-    name = line.kind
-    if name == LineKind.ADJUSTMENT:
-        name = next((each for each in line.key.split("/") if each in LineKind.values), name)
-    return LineKind(name) if name in LineKind.values else None
+    if line.kind != LineKind.ADJUSTMENT:
+        return line.kind
+    return next((each for each in line.key.split("/") if each in _UNITS), line.kind)
 
 
 def _plain_quantity(ten_thousandths: int) -> Decimal | int:

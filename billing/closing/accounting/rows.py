@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -11,11 +11,12 @@ from django.utils import translation
 
 from billing.closing.accounting.basis import BilledLine, basis_of, unit_price_of
 from billing.closing.accounting.references import customer_reference
-from billing.models import LineKind, Side, Statement, StatementLine
+from billing.models import BillingTerms, LineKind, Side, Statement, StatementLine
 from billing.pricing.rating.currency import as_amount, minor_unit_places
 from billing.pricing.statements.numbers import billing_terms, statement_number
 from billing.usage.periods import last_day
 from customers.connections.catalogue import offering_label
+from portal.consistent_reads import streamed_read
 
 HEADER = (
     "statement number", "customer reference", "customer", "period start", "period end", "account code", "description",
@@ -59,16 +60,21 @@ def accounting_rows(month: date) -> Iterator[Sequence[Any]]:
         .order_by("statement__number", "n")
         .values_list(*_COLUMNS)
     )
-    for row in found.iterator(chunk_size=_READ_TOGETHER):
-        number, reference, customer, currency, n, start_on, end_on, account_code, tax_code, offering = row[:10]
-        provider_id, email, adjusted, *columns = row[10:]
-        name = statement_number(number, terms.number_prefix)
-        line = BilledLine(*columns, adjusts=statement_number(adjusted, terms.number_prefix))
-        places = minor_unit_places(currency)
-        price = unit_price_of(line, places)
-        yield [
-            name, reference, customer, start_on, end_on, account_code or terms.default_account_code,
-            line_description(words[line.kind], offering) , price.quantity, price.unit, price.unit_price,
-            as_amount(line.amount_minor, places), currency, tax_code, basis_of(line, places), line.kind,
-            provider_id or email or "", f"{name}-{n}",
-        ]  # fmt: skip
+    with streamed_read():
+        for row in found.iterator(chunk_size=_READ_TOGETHER):
+            yield _cells(row, terms, words)
+
+
+def _cells(row: Sequence[Any], terms: BillingTerms, words: Mapping[str, str]) -> Sequence[Any]:
+    number, reference, customer, currency, n, start_on, end_on, account_code, tax_code, offering = row[:10]
+    provider_id, email, adjusted, *columns = row[10:]
+    name = statement_number(number, terms.number_prefix)
+    line = BilledLine._make([*columns, statement_number(adjusted, terms.number_prefix)])
+    places = minor_unit_places(currency)
+    price = unit_price_of(line, places)
+    return [
+        name, reference, customer, start_on, end_on, account_code or terms.default_account_code,
+        line_description(words[line.kind], offering), price.quantity, price.unit, price.unit_price,
+        as_amount(line.amount_minor, places), currency, tax_code, basis_of(line, places), line.kind,
+        provider_id or email or "", f"{name}-{n}",
+    ]  # fmt: skip

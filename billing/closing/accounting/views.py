@@ -49,7 +49,7 @@ def accounting(request: HttpRequest, month: str) -> HttpResponse:
         "sums": sums_by_currency(closed),
         "closed": closed.exclude(number=None).count(),
         "held_back": rows.held_back_count(wanted),
-        "is_over": is_over(wanted, now=timezone.now()),
+        "is_over": month_has_ended(wanted, now=timezone.now()),
         "formats": FORMATS.items(),
         "terms": terms,
         "months": _neighbors(wanted),
@@ -59,10 +59,10 @@ def accounting(request: HttpRequest, month: str) -> HttpResponse:
 
 def _neighbors(month: date) -> dict[str, date | None]:
     after = month_after(month)
-    return {"before": month_after(month, -1), "after": after if is_over(month, now=timezone.now()) else None}
+    return {"before": month_after(month, -1), "after": after if month_has_ended(month, now=timezone.now()) else None}
 
 
-def is_over(month: date, *, now: datetime) -> bool:
+def month_has_ended(month: date, *, now: datetime) -> bool:
     return now.astimezone(UTC).date() >= month_after(month)
 
 
@@ -81,7 +81,7 @@ def accounting_export(request: HttpRequest, month: str) -> HttpResponseBase:
 def accruals_export(request: HttpRequest, month: str) -> HttpResponseBase:
     """Send the journal of a month's accrued revenue."""
     wanted, now = month_or_404(month), timezone.now()
-    if not is_over(wanted, now=now):
+    if not month_has_ended(wanted, now=now):
         return _refused(_("The month isn't over. Revenue is accrued at its end."))
     if not billing_terms().accrued_account_code:
         return _refused(_("The billing terms have no account code of accrued revenue. Enter one under Prices."))
@@ -116,7 +116,7 @@ def _file(
 def accruals_panel(request: HttpRequest, month: str) -> HttpResponse:
     """Return the part of a page with a month's accrued revenue by currency and account code, and what is missing."""
     wanted, now = month_or_404(month), timezone.now()
-    ended = is_over(wanted, now=now)
+    ended = month_has_ended(wanted, now=now)
     sums = _sums(wanted, now=now) if ended else None
     context: dict[str, Any] = {"month": wanted, "month_text": month, "is_over": ended, "sums": sums}
     if sums:

@@ -171,8 +171,8 @@ def test_more_lines_take_as_many_queries() -> None:
         with CaptureQueriesContext(connection) as found:
             content(client.get(reverse("billing:accounting-export", args=["2026-11"])))
         counts.append(len(found))
-        for _n in range(5):
-            customer_with(used=130_500)
+        for n in range(5):
+            customer_with(used=130_500, name=f"{len(counts)} {n}")
         rate_month(NOVEMBER, now=NOW)
         close_statements(NOVEMBER)
     assert counts[0] == counts[1]

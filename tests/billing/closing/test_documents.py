@@ -84,7 +84,7 @@ def test_a_draft_has_no_number_and_no_pack() -> None:
 
 def test_the_list_is_filtered_by_state_and_number() -> None:
     one = closed()
-    customer_with()
+    customer_with(name="Other")
     rate_month(NOVEMBER, now=NOW)
     BillingTerms.objects.create(pk=1, number_prefix="RE-")
     client = client_of()
@@ -196,5 +196,5 @@ def test_readings_of_other_periods_and_accounts_stay_out() -> None:
     one = UsagePeriod.objects.get().account
     before = figure(one, 7, start=date(2026, 10, 1), end=date(2026, 10, 31))
     reading(one, before, moment(date(2026, 10, 9)), 5)
-    customer_with(used=77)
+    customer_with(used=77, name="Other")
     assert {row["used"] for row in rows_in(pack(statement), "readings.csv")} == {"130500"}

@@ -160,9 +160,11 @@ def rated_statements(one: Account, month: date, *, now: datetime) -> tuple[list[
     return draft_of(one.customer, month, now=now), cost_draft_of(one.connection_id, month, now=now)
 
 
-def customer_with(*prices: dict[str, Any], used: int | None = 41_238, **terms: Any) -> tuple[Customer, Account]:
+def customer_with(
+    *prices: dict[str, Any], used: int | None = 41_238, name: str = "Standard", **terms: Any
+) -> tuple[Customer, Account]:
     """A customer with a contract, one account and its figure of November."""
     found = account()
-    contract(found.customer, price_list(*prices), **terms)
+    contract(found.customer, price_list(*prices, name=name), **terms)
     figure(found, used)
     return found.customer, found
