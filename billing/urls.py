@@ -4,6 +4,9 @@ from billing.closing.months import views as month_views
 from billing.closing.invoices import line_views as invoice_line_views
 from billing.closing.invoices import views as invoice_views
 from billing.closing.matching import views as matching_views
+from billing.closing.accounting import views as accounting_views
+from billing.closing.documents import views as document_views
+from billing.closing.terms import views as terms_views
 from billing.pricing.connections import views as connection_views
 from billing.pricing.contracts import draft_views as contract_draft_views
 from billing.pricing.contracts import views as contract_views
@@ -99,6 +102,11 @@ urlpatterns = [
         invoice_line_views.invoice_line_account,
         name="invoice-line-account",
     ),
+    path("statements/<uuid:public_id>/pack/", document_views.dispute_pack, name="statement-pack"),
+    path("months/<str:month>/accounting/", accounting_views.accounting, name="accounting"),
+    path("months/<str:month>/accounting/export/", accounting_views.accounting_export, name="accounting-export"),
+    path("months/<str:month>/accruals/", accounting_views.accruals_panel, name="accruals"),
+    path("months/<str:month>/accruals/export/", accounting_views.accruals_export, name="accruals-export"),
     path("margin/", margin_views.margin, name="margin"),
     path("margin/export/", margin_views.margin_export, name="margin-export"),
     path("margin/without-use/", margin_views.idle, name="idle-accounts"),
@@ -134,6 +142,7 @@ urlpatterns = [
     path("prices/rates/new/", rate_views.exchange_rate_add, name="exchange-rate-add"),
     path("prices/connections/", connection_views.connection_billings, name="connection-billings"),
     path("prices/connections/<uuid:public_id>/", connection_views.connection_billing, name="connection-billing"),
+    path("prices/terms/", terms_views.terms, name="billing-terms"),
     path("contracts/", contract_views.contract_list, name="contracts"),
     path("contracts/of/<uuid:public_id>/", contract_views.customer_contracts, name="customer-contracts"),
     path("contracts/of/<uuid:public_id>/new/", contract_views.contract_start, name="contract-start"),

@@ -6,7 +6,8 @@ import csv
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
@@ -35,6 +36,7 @@ _BOM = "\ufeff"  # without it Excel does not read the file as UTF-8
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "zip": "application/zip",
 }
 # Spreadsheets calculate with 15 digits. A longer number is written as text, so that none of them is lost.
 _EXACT_DIGITS = 15
@@ -166,6 +168,23 @@ def _has_few_digits(value: int | Decimal) -> bool:
     if isinstance(value, int) and -(10**_EXACT_DIGITS) < value < 10**_EXACT_DIGITS:
         return True
     return len(Decimal(value).normalize().as_tuple().digits) <= _EXACT_DIGITS
+
+
+def zip_response(
+    filename: str, at: datetime, members: Iterable[tuple[str, Callable[[ByteSink], None]]]
+) -> FileResponse:
+    """Send a ZIP of files, each written by its function, after it was written to a temporary file. `at` is the date of
+    all of them, so that the same files give the same bytes."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, write in members:
+            info = zipfile.ZipInfo(name, at.astimezone(UTC).timetuple()[:6])
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w") as member:
+                write(member)
+    file.seek(0)
+    response = FileResponse(file, as_attachment=True, filename=filename, content_type=CONTENT_TYPES["zip"])
+    return _as_download(response, filename)
 
 
 def refused_export(filters: ListFilters) -> HttpResponse:

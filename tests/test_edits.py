@@ -275,10 +275,15 @@ def _connection_billing() -> tuple[str, str, str, str]:
     return url, "zone", "Europe/Berlin", "Europe/Paris"
 
 
+def _billing_terms() -> tuple[str, str, str, str]:
+    return reverse("billing:billing-terms"), "grace_days", "5", "7"
+
+
 EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
     "access:role-edit": [_custom_role],
     "access:staff-role": [_role],
     "approvals:rule": [_approval_rule],
+    "billing:billing-terms": [_billing_terms],
     "billing:connection-billing": [_connection_billing],
     "billing:contract-discount": [_discount],
     "billing:contract-edit": [_contract],

@@ -107,6 +107,8 @@ VERBS: dict[str, Verb] = {
     "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download"),
     "usage.lower_accepted": Verb(_("Lower usage value accepted"), "check"),
     "statements.exported": Verb(_("Statements exported"), "download"),
+    "accounting.exported": Verb(_("Accounting file exported"), "download"),
+    "billing.terms_edited": Verb(_("Billing terms edited"), "pencil"),
     "usage.decided": Verb(_("Usage decided"), "check"),
     "usage.decision_taken": Verb(_("Usage decision assigned"), "user"),
     "usage.decision_released": Verb(_("Usage decision unassigned"), "user-off"),

@@ -128,10 +128,10 @@ def _connections() -> dict[int, ConnectionFacts]:
     return found
 
 
-def account_facts(accounts: QuerySet[Account], world: World) -> list[AccountFacts]:
-    """Return those of `accounts` that have a billing period in the month, in their order by key."""
+def bare_facts(accounts: QuerySet[Account], world: World) -> dict[int, AccountFacts]:
+    """Return the accounts that exist at a provider by key, in its order, without periods, values and readings."""
     columns = ("pk", "public_id", "customer", "connection", "is_test", "email", "provider_id")
-    found = {
+    return {
         pk: AccountFacts(
             pk, public_id, customer, world.connections[connection], is_test, email or provider_id or "",
             moves=world.moves.get(pk, ()),
@@ -141,14 +141,19 @@ def account_facts(accounts: QuerySet[Account], world: World) -> list[AccountFact
         .order_by("pk")
         .values_list(*columns)
     }  # fmt: skip
+
+
+def account_facts(accounts: QuerySet[Account], world: World) -> list[AccountFacts]:
+    """Return those of `accounts` that have a billing period in the month, in their order by key."""
+    found = bare_facts(accounts, world)
     for row in map(PeriodRow._make, _periods(found, world.month)):
         found[row.account].periods.append(row)
-    _add_spans(found, world)
+    add_spans(found, world)
     _add_periods_never_read([each for each in found.values() if not each.periods], world)
     found = {pk: each for pk, each in found.items() if each.periods}
     for each in found.values():
-        _leave_out_older_spans(each)
-    _add_readings(found.values())
+        leave_out_older_spans(each)
+    add_readings(found.values())
     return list(found.values())
 
 
@@ -157,7 +162,7 @@ def _periods(accounts: Collection[int], month: date) -> QuerySet[UsagePeriod, tu
     return rows.order_by("account", "start_on").values_list(*_PERIOD)
 
 
-def _add_spans(accounts: Mapping[int, AccountFacts], world: World) -> None:
+def add_spans(accounts: Mapping[int, AccountFacts], world: World) -> None:
     """Add the spans that may have been in force in the month's billing periods, wherever these begin: also in one that
     was never read. Of states all are read: one that could not be told lets the one before continue, however old."""
     starts = [period.start_on for each in accounts.values() for period in each.periods]
@@ -175,7 +180,7 @@ def _add_spans(accounts: Mapping[int, AccountFacts], world: World) -> None:
             known.append(row)
 
 
-def _leave_out_older_spans(account: AccountFacts) -> None:
+def leave_out_older_spans(account: AccountFacts) -> None:
     """Leave out what ended before the account's own periods: which accounts are read together decides nothing."""
     start = midnight(account.periods[0].start_on - DAY)
     for kind, rows in account.spans.items():
@@ -194,7 +199,7 @@ def _add_periods_never_read(accounts: list[AccountFacts], world: World) -> None:
         periods = known.get(each.pk, [])
         period = _period_in(world.month, periods)
         overlaps = any(one.start_on <= period.end_on and period.start_on <= one.end_on for one in periods)
-        if period.month == world.month and not overlaps and _existed(each, period, world):
+        if period.month == world.month and not overlaps and existed(each, period, world):
             each.periods.append(_never_read(each.pk, period))
 
 
@@ -223,7 +228,7 @@ def _known_periods(accounts: list[AccountFacts], month: date) -> dict[int, list[
     return found
 
 
-def _existed(account: AccountFacts, period: Period, world: World) -> bool:
+def existed(account: AccountFacts, period: Period, world: World) -> bool:
     """Return whether spans show that the account existed in the period. Without any, nothing is known of it."""
     states = account.changes(AccountSpan.Kind.STATE)
     if not states or period.start_on > world.today:
@@ -233,7 +238,7 @@ def _existed(account: AccountFacts, period: Period, world: World) -> bool:
     return begun is not None and begun <= period.end_on and (gone is None or gone >= period.start_on)
 
 
-def _add_readings(accounts: Iterable[AccountFacts]) -> None:
+def add_readings(accounts: Iterable[AccountFacts]) -> None:
     """Add readings of usage to accounts whose offerings changed within a period."""
     changed = {}
     for each in accounts:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Side, Statement, StatementFinding
 from billing.pricing.statements.labels import EXACTNESS, FINDINGS, OF_COST
+from billing.pricing.statements.numbers import billing_terms, number_in
 from billing.usage.periods import month_after, month_or_none
 from customers.models import Customer
 from portal.filters import Filter, ListFilters, one_of, page_filter, sort_filter
@@ -33,6 +34,7 @@ class StatementFilters(ListFilters):
     currency = Filter(_("Currency"), _currency)
     amount = Filter(_("Amount"), one_of(EXACTNESS))
     finding = Filter(_("Finding"), one_of(code for code in FINDINGS if code not in OF_COST))
+    state = Filter(_("State"), one_of(Statement.State.values))
     q = Filter(_("Search"), lambda text: searchable(text).lower())
     sort = sort_filter(SORTS, DEFAULT_SORT)
     page = page_filter()
@@ -62,6 +64,8 @@ class StatementFilters(ListFilters):
             found = found.filter(currency=self.currency)
         if self.amount:
             found = self._of_amount(found)
+        if self.state:
+            found = found.filter(state=self.state)
         if self.finding:
             of_statement = StatementFinding.objects.filter(statement=OuterRef("pk"), kind=self.finding)
             found = found.filter(Exists(of_statement))
@@ -73,7 +77,9 @@ class StatementFilters(ListFilters):
         return found.exclude(currency="").filter(is_exact=self.amount == "exact")
 
     def _searched(self, found: QuerySet[Statement]) -> QuerySet[Statement]:
-        return found.filter(customer__in=Customer.objects.filter(search__contains=self.q))
+        matches = Q(customer__in=Customer.objects.filter(search__contains=self.q))
+        number = number_in(self.q, billing_terms().number_prefix)
+        return found.filter(matches if number is None else matches | Q(number=number))
 
     def ordered(self) -> QuerySet[Statement]:
         """Return the statements in order: amounts within their currency, because currencies can't be compared."""

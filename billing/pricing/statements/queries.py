@@ -15,6 +15,7 @@ from billing.models import Side, Statement, StatementFinding
 from billing.pricing.statements.amounts import Amount, minor_text
 from billing.pricing.statements.filters import StatementFilters
 from billing.pricing.statements.labels import FINDINGS, OF_COST, FindingLabel, finding_label
+from billing.pricing.statements.numbers import billing_terms, statement_number
 from portal.paging import KeyedRows, LongPage, long_page
 
 A_PAGE = 50
@@ -87,6 +88,7 @@ def month_counts(filters: StatementFilters) -> dict[str, Any]:
         all=Count("pk"),
         inexact=Count("pk", filter=Q(is_exact=False) & ~Q(currency="")),
         without_contract=Count("pk", filter=Q(currency="")),
+        closed=Count("pk", filter=Q(state=Statement.State.CLOSED)),
         rated_at=Max("rated_at"),
     )
 
@@ -183,14 +185,18 @@ def _page_for(kind: str, statement: Statement) -> str:
 
 LIST_HEADER = (
     "month", "customer", "external reference", "currency", "total", "total at most", "amount", "lines", "findings",
-    "rated at",
+    "rated at", "state", "number", "closed at",
 )  # fmt: skip
-COST_HEADER = ("month", "connection", "currency", "total", "total at most", "amount", "lines", "findings", "rated at")
+COST_HEADER = (
+    "month", "connection", "currency", "total", "total at most", "amount", "lines", "findings", "rated at", "state",
+    "number", "closed at",
+)  # fmt: skip
 
 
 def statement_rows(filters: StatementFilters) -> Iterator[Sequence[Any]]:
     """Yield the rows of the list's file."""
     found = filters.ordered().select_related("customer", "connection").defer("versions")
+    prefix = billing_terms().number_prefix
     for row in found.iterator(chunk_size=500):
         whose = [row.customer.company_name, row.customer.external_reference] if row.customer else []
         if row.connection:
@@ -199,7 +205,7 @@ def statement_rows(filters: StatementFilters) -> Iterator[Sequence[Any]]:
         exactness = "no contract" if not row.currency else "exact" if row.is_exact else "at least"
         yield [
             f"{row.month:%Y-%m}", *whose, row.currency, amount.value, amount.most_value, exactness, row.lines_count,
-            row.findings_count, row.rated_at,
+            row.findings_count, row.rated_at, row.state, statement_number(row.number, prefix), row.closed_at,
         ]  # fmt: skip
 
 
@@ -207,6 +213,7 @@ LINE_HEADER = (
     "line", "kind", "account", "offering", "package", "from", "until", "days", "of days", "quantity",
     "quantity at most", "rate", "per", "gross", "discount", "amount", "amount at most", "currency", "account code",
     "tax code", "price version", "contract", "adjusts statement",
+    "tax code", "price version", "contract", "statement number",
 )  # fmt: skip
 
 
@@ -214,6 +221,9 @@ def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
     """Yield the rows of a statement's file."""
     lines = statement.lines.select_related("account", "price_version", "contract", "adjusts").defer(
         "because", "price_version__prices", "contract__terms", "adjusts__versions"
+    number = statement_number(statement.number, billing_terms().number_prefix)
+    lines = statement.lines.select_related("account", "price_version", "contract").defer(
+        "because", "price_version__prices", "contract__terms"
     )
     for line in lines.order_by("n").iterator(chunk_size=500):
         amount = Amount(line.amount_minor, statement.currency, line.amount_high_minor, line.open_ended)
@@ -225,4 +235,5 @@ def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
             amount.most_value, statement.currency, line.account_code, line.tax_code,
             line.price_version.public_id if line.price_version else "",
             line.contract.public_id if line.contract else "", line.adjusts.number if line.adjusts else "",
+            line.contract.public_id if line.contract else "", number,
         ]  # fmt: skip

@@ -27,12 +27,14 @@ from billing.pricing.statements.drafts import draft_of
 from billing.pricing.statements.explanations import shown_lines
 from billing.pricing.statements.filters import CostFilters, StatementFilters, months_offered
 from billing.pricing.statements.labels import EXACTNESS, FINDINGS, OF_COST
+from billing.pricing.statements.numbers import billing_terms, statement_number
 from billing.pricing.statements.queries import statement_amount
+from billing.usage.periods import last_day
 from customers.models import Customer
 from portal.access.permissions import Permission
 from portal.clock import database_now
 from portal.exports import csv_lines, csv_lines_response, refused_export, xlsx_response
-from portal.filters import Filter, ListFilters, page_filter
+from portal.filters import Filter, ListFilters, one_of, page_filter
 from portal.htmx import command_of, person, render_page
 
 STATEMENTS_SHOWN = 12
@@ -64,15 +66,17 @@ def _list(request: HttpRequest, filters: StatementFilters, template: str) -> Htt
         page = queries.statement_page(filters, request.GET.get("page", ""))
         counts = queries.month_counts(filters)
         sums = queries.sums_by_currency(filters.narrowed())
+        prefix = billing_terms().number_prefix
         context |= {
             "page": page,
-            "rows": [(row, statement_amount(row)) for row in page],
+            "rows": [(row, statement_amount(row), statement_number(row.number, prefix)) for row in page],
             "counts": counts,
             "sums": sums,
             "kept": filters.kept(),
             "choices": {
                 "currency": [(each.amount.currency, each.amount.currency) for each in sums],
                 "amount": EXACTNESS.items(),
+                "state": Statement.State.choices,
                 "finding": [
                     (code, label.title)
                     for code, label in FINDINGS.items()
@@ -83,9 +87,14 @@ def _list(request: HttpRequest, filters: StatementFilters, template: str) -> Htt
     return render_page(request, template, context, filters=filters)
 
 
-class LineFilters(ListFilters):
-    """The page of a statement's lines."""
+# A document on paper has all lines on one page, up to so many.
+PRINTED_LINES = 5_000
 
+
+class LineFilters(ListFilters):
+    """The page of a statement's lines, or `lines=all` of them, for printing."""
+
+    lines = Filter(gettext_lazy("Lines"), one_of(["all"]))
     page = page_filter()
 
 
@@ -117,14 +126,14 @@ def _rate(customer: Customer, found: Statement) -> list[Statement]:
 
 
 def _statement_or_404(public_id: uuid.UUID, side: Side) -> Statement:
-    rows = Statement.objects.select_related("customer", "connection").filter(side=side)
+    rows = Statement.objects.select_related("customer", "connection", "closing__requested_by").filter(side=side)
     return get_object_or_404(rows, public_id=public_id)
 
 
 def _detail(request: HttpRequest, found: Statement) -> HttpResponse:
     filters = LineFilters(request.GET)
     lines = found.lines.select_related("account", "account__connection").order_by("n")
-    paginator = Paginator(lines, queries.LINES_A_PAGE)
+    paginator = Paginator(lines, PRINTED_LINES if filters.lines else queries.LINES_A_PAGE)
     paginator.count = found.lines_count  # stored, so that 100,000 lines are not counted
     page = filters.page_of(paginator)
     context = {
@@ -138,6 +147,9 @@ def _detail(request: HttpRequest, found: Statement) -> HttpResponse:
         "formats": FORMATS.items(),
         "others": _others(found),
         "adjusted_by": adjusted_by(found),
+        "is_closed": found.state == Statement.State.CLOSED,
+        "number": statement_number(found.number, billing_terms().number_prefix),
+        "month_end": last_day(found.month),
     }
     return render_page(request, "billing/statements/detail.html", context, filters=filters)
 

@@ -63,13 +63,14 @@ def publish(prices: PriceList, *rows: dict[str, Any], since: date) -> PriceVersi
 
 
 def contract(customer: Customer, *lists: PriceList, since: date = date(2020, 1, 1), **facts: Any) -> Contract:
-    until, terms = facts.pop("until", None), facts
+    until, reference, terms = facts.pop("until", None), facts.pop("accounting_reference", ""), facts
     found = Contract.objects.create(
         customer=customer,
         n=customer.contracts.count() + 1,
         valid_from=since,
         valid_until=until,
         currency=lists[0].currency,
+        accounting_reference=reference,
         terms={"price_lists": [str(each.public_id) for each in lists], **terms},
         published_at=timezone.now(),
     )
@@ -159,9 +160,11 @@ def rated_statements(one: Account, month: date, *, now: datetime) -> tuple[list[
     return draft_of(one.customer, month, now=now), cost_draft_of(one.connection_id, month, now=now)
 
 
-def customer_with(*prices: dict[str, Any], used: int | None = 41_238, **terms: Any) -> tuple[Customer, Account]:
+def customer_with(
+    *prices: dict[str, Any], used: int | None = 41_238, name: str = "Standard", **terms: Any
+) -> tuple[Customer, Account]:
     """A customer with a contract, one account and its figure of November."""
     found = account()
-    contract(found.customer, price_list(*prices), **terms)
+    contract(found.customer, price_list(*prices, name=name), **terms)
     figure(found, used)
     return found.customer, found
