@@ -7,10 +7,10 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.closing.months import up_to_date
-from billing.closing.runs import worker as closings
 from billing.closing.invoices.commands import COMPARE
 from billing.closing.matching import current as invoice_comparisons
+from billing.closing.months import up_to_date
+from billing.closing.runs import worker as closings
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports

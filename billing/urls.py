@@ -1,11 +1,11 @@
 from django.urls import path
 
-from billing.closing.months import views as month_views
+from billing.closing.accounting import views as accounting_views
+from billing.closing.documents import views as document_views
 from billing.closing.invoices import line_views as invoice_line_views
 from billing.closing.invoices import views as invoice_views
 from billing.closing.matching import views as matching_views
-from billing.closing.accounting import views as accounting_views
-from billing.closing.documents import views as document_views
+from billing.closing.months import views as month_views
 from billing.closing.terms import views as terms_views
 from billing.pricing.connections import views as connection_views
 from billing.pricing.contracts import draft_views as contract_draft_views

@@ -14,7 +14,6 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from billing.closing.accounting.cutoff import facts_at_cut_off
-from billing.closing.accounting.references import customer_reference
 from billing.closing.accounting.rows import kind_words, line_description
 from billing.models import LineKind
 from billing.pricing.rating.books import CustomerPrices
@@ -24,6 +23,7 @@ from billing.pricing.rating.currency import as_amount, as_minor_units, half_up, 
 from billing.pricing.rating.engine import rate_account
 from billing.pricing.rating.lines import RatedLine
 from billing.pricing.rating.spans import days_of
+from billing.pricing.references import customer_reference
 from billing.pricing.statements.agreements import Agreement, PriceCatalog, agreements_of
 from billing.pricing.statements.cases import rated_account
 from billing.pricing.statements.facts import AccountFacts, World

@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.utils import translation
 
 from billing.closing.accounting.basis import BilledLine, basis_of, unit_price_of
-from billing.closing.accounting.references import customer_reference
 from billing.models import BillingTerms, LineKind, Side, Statement, StatementLine
 from billing.pricing.rating.currency import as_amount, minor_unit_places
+from billing.pricing.references import customer_reference
 from billing.pricing.statements.numbers import billing_terms, statement_number
 from billing.usage.periods import last_day
 from customers.connections.catalogue import offering_label

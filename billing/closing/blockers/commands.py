@@ -8,9 +8,11 @@ from datetime import date
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from billing.closing.blockers.kinds import text_of
+from billing.closing.blockers.kinds import DIFFERENCE, text_of
 from billing.closing.blockers.queries import OPEN
-from billing.models import Blocker, Side
+from billing.closing.blockers.refresh import refresh_blockers
+from billing.closing.matching.commands import accept_difference
+from billing.models import Blocker, InvoiceComparison, Side
 from billing.pricing.statements.locks import lock_group, lock_month
 from portal.access.models import User
 from portal.access.permissions import Permission, require
@@ -49,12 +51,26 @@ def accept_blocker(command: Command, *, blocker: Blocker, seen: str, reason: str
         raise Refusal(_("Enter a reason."), field="reason")
     with transaction.atomic():
         _hold(blocker)
+        if blocker.kind == DIFFERENCE:
+            _accept_difference(command, blocker, seen, reason.strip())
+            return
         accepted = Blocker.objects.filter(OPEN, pk=blocker.pk, fingerprint=seen).update(
             accepted_at=command.now, accepted_by=command.person, accepted_reason=reason.strip()
         )
         if accepted != 1:
             raise BlockerChanged(_("This changed while you had it open. Review it again."))
         _record(command, blocker, "blocker.accepted", reason.strip())
+
+
+def _accept_difference(command: Command, blocker: Blocker, seen: str, reason: str) -> None:
+    """Accept the difference in its comparison: it isn't carried into the next month, and nothing is left to block."""
+    comparison = InvoiceComparison.objects.filter(
+        connection=blocker.connection_id, month=blocker.month, currency=blocker.currency
+    ).first()
+    if comparison is None or blocker.fingerprint != seen or comparison.accumulated_minor != blocker.money_minor:
+        raise BlockerChanged(_("This changed while you had it open. Review it again."))
+    accept_difference(command, comparison=comparison, reason=reason)
+    refresh_blockers(Side.COST, blocker.month, [comparison.connection_id], now=command.now)
 
 
 def withdraw_acceptance(command: Command, *, blocker: Blocker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -13,8 +13,8 @@ from django.db.models import Q
 
 from billing.closing.blockers.kinds import DIFFERENCE, INTERVAL, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT
 from billing.closing.blockers.kinds import WITHOUT_ACCOUNT as WHOLE
-from billing.models import Contract, InvoiceComparison, LineKind, Side, Statement, StatementFinding, StatementLine
-from billing.pricing.statements.agreements import agreements_of, in_month
+from billing.models import InvoiceComparison, LineKind, Side, Statement, StatementFinding, StatementLine
+from billing.pricing.references import customer_reference
 from billing.pricing.statements.labels import OF_COST
 from billing.pricing.statements.results import NOTED
 from billing.usage.periods import last_day
@@ -75,7 +75,7 @@ def customer_blockers(month: date, customers: Collection[int]) -> list[FoundBloc
     found = _Found()
     drafts = _drafts(Side.SELL, month, customers)
     _add_findings(found, drafts, "customer_id")
-    _add_missing_references(found, drafts, month, customers)
+    _add_missing_references(found, drafts, month)
     return list(found.by_key.values())
 
 
@@ -157,24 +157,10 @@ def _open_lines(statements: Collection[int]) -> dict[tuple[int, int | None], int
     return dict(found)
 
 
-def _add_missing_references(
-    found: _Found, drafts: Mapping[int, dict[str, Any]], month: date, customers: Collection[int]
-) -> None:
+def _add_missing_references(found: _Found, drafts: Mapping[int, dict[str, Any]], month: date) -> None:
     billed = [row for row in drafts.values() if row["lines_count"]]
-    references = references_of({row["customer_id"] for row in billed}, month)
+    known = Customer.objects.filter(pk__in={row["customer_id"] for row in billed})
+    references = dict(known.annotate(known_by=customer_reference(last_day(month))).values_list("pk", "known_by"))
     for row in billed:
         if not references[row["customer_id"]]:
             found.at(NO_REFERENCE, row["customer_id"], row["currency"]).add({}, row["total_minor"])
-
-
-def references_of(customers: Iterable[int], month: date) -> dict[int, str]:
-    """Return by customer what the accounting tool knows it by: the contract's reference, else the customer's own. A
-    customer has "" without either. Two queries."""
-    wanted = set(customers)
-    agreed = agreements_of(wanted, until=last_day(month))
-    found = dict(Customer.objects.filter(pk__in=wanted).values_list("pk", "external_reference"))
-    contracts = {each.pk: pk for pk, rows in agreed.items() if (each := in_month(rows, month))}
-    named = Contract.objects.filter(pk__in=contracts).exclude(accounting_reference="")
-    return {pk: text or "" for pk, text in found.items()} | {
-        contracts[pk]: text for pk, text in named.values_list("pk", "accounting_reference")
-    }

@@ -12,9 +12,11 @@ from django.urls import reverse
 
 from billing.closing.blockers.kinds import DIFFERENCE, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT, BlockerText, text_of
 from billing.closing.blockers.queries import OPEN
-from billing.closing.months.stages import Stage, billing_terms, review_starts_on, stage_of
+from billing.closing.months.stages import Stage, stage_of
+from billing.closing.runs.commands import review_begins
 from billing.models import Blocker, InvoiceComparison, MonthClosing, Side, Statement
 from billing.pricing.statements.amounts import minor_text
+from billing.pricing.statements.numbers import billing_terms
 from billing.pricing.statements.queries import CurrencySum, sums_by_currency
 from billing.usage.periods import month_after
 from portal.paging import KeyedRows, LongPage, long_page
@@ -58,8 +60,8 @@ def month_rows(months: Sequence[date], *, now: datetime) -> list[MonthRow]:
     return [
         MonthRow(
             month,
-            stage_of(month, terms, closings.get(month), now=now),
-            review_starts_on(month, terms),
+            stage_of(review_begins(month, terms), closings.get(month), now=now),
+            review_begins(month, terms),
             closings.get(month),
             open_by_month.get(month, 0),
             closed_totals(closings.get(month)),

@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.db.models import Max
 
 from billing.closing.blockers.refresh import refresh_month
-from billing.closing.matching.commands import compare_month_of_all
+from billing.closing.matching.current import current_comparisons
 from billing.models import MonthClosing, Statement
 from billing.pricing.statements.costs import rate_costs
 from billing.pricing.statements.drafts import rate_month
@@ -40,7 +40,7 @@ def check_month(month: date, *, now: datetime) -> None:
     """Rate what changed, compare with the provider's invoices, and look again at what blocks."""
     rate_month(month, now=now)
     rate_costs(month, now=now)
-    compare_month_of_all(month, now=now)
+    current_comparisons(month, now=now)
     refresh_month(month, now=now)
     cache.set(_key(month), now, _REMEMBERED)
 
@@ -58,7 +58,7 @@ def check_due(*, now: datetime) -> None:
         rated = drafts.aggregate(last=Max("rated_at"))["last"]
         last = checked_at(month)
         if rated and (last is None or rated >= last):
-            compare_month_of_all(month, now=now)
+            current_comparisons(month, now=now)
             refresh_month(month, now=now)
             cache.set(_key(month), now, _REMEMBERED)
 

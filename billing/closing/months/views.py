@@ -21,10 +21,11 @@ from billing.closing.blockers.queries import month_blockers, open_blockers
 from billing.closing.months import queries
 from billing.closing.months.filters import OWNERS, STATES, BlockerFilters
 from billing.closing.months.forms import AcceptForm, AssignForm, CloseForm
-from billing.closing.months.stages import Stage, billing_terms, review_starts_on, stage_of
+from billing.closing.months.stages import stage_of
 from billing.closing.months.up_to_date import bring_up_to_date, checked_at
-from billing.closing.runs.commands import request_close
+from billing.closing.runs.commands import request_close, review_begins
 from billing.models import Blocker, MonthClosing, Statement
+from billing.pricing.statements.numbers import billing_terms
 from billing.usage.periods import month_after, month_or_none
 from customers.operations.view_helpers import refusals_on, refusals_told
 from portal.access.reauth import reauthenticated
@@ -70,14 +71,14 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
 
 def _facts(month: date, *, now: Any) -> dict[str, Any]:
     """Return what all pages of a month show: its stage, its closings, and how far its blockers are."""
-    terms = billing_terms()
+    review_on = review_begins(month, billing_terms())
     closings = list(MonthClosing.objects.filter(month=month).select_related("requested_by").order_by("-n"))
     last = closings[0] if closings else None
     blockers = month_blockers(month)
     return {
         "month": month,
-        "stage": stage_of(month, terms, last, now=now),
-        "review_on": review_starts_on(month, terms),
+        "stage": stage_of(review_on, last, now=now),
+        "review_on": review_on,
         "last": last,
         "closings": closings,
         "blockers": blockers,
@@ -121,7 +122,6 @@ def month_close(request: HttpRequest, month: str) -> HttpResponse:
         "statements": queries.statement_counts(of),
         "connections": queries.connection_rows(of),
         "rows": queries.blocker_rows(queries.blocker_page(open_blockers(of).order_by("-weight", "id"), "")[:5]),
-        "is_draft": Stage.DRAFT,
     }
     return render(request, "billing/closing/close.html", context, status=status_of(form))
 

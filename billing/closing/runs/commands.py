@@ -15,6 +15,7 @@ from billing.closing.runs.statements import open_drafts
 from billing.closing.runs.worker import CLOSE
 from billing.models import BillingTerms, InvoiceComparison, MonthClosing, Statement, StatementCounter
 from billing.pricing.rating.currency import minor_unit_places
+from billing.pricing.statements.numbers import billing_terms
 from billing.usage.periods import month_after
 from portal.access.permissions import Permission, require
 from portal.approvals.gate import Change, locked_rule, pass_gate
@@ -27,9 +28,8 @@ from portal.refusals import Refusal
 State = MonthClosing.State
 
 
-def review_begins(month: date) -> date:
+def review_begins(month: date, terms: BillingTerms) -> date:
     """Return the first day on which the month may be closed: it ended, and its days in draft are over."""
-    terms = BillingTerms.objects.filter(pk=1).first() or BillingTerms()
     return month_after(month) + timedelta(days=terms.grace_days)
 
 
@@ -70,7 +70,7 @@ def unclosed_before(month: date) -> date | None:
 
 def _refuse(month: date, *, now: datetime) -> None:
     name = month_name(month)
-    begins = review_begins(month)
+    begins = review_begins(month, billing_terms())
     if now.date() < begins:
         text = _("%(month)s is still a draft. You can close it from %(day)s on.")
         raise Refusal(text % {"month": name, "day": day_text(begins)})

@@ -15,7 +15,8 @@ import structlog
 from django.db import transaction
 from django.db.models import F
 
-from billing.closing.blockers.queries import held_back, refresh_blockers
+from billing.closing.blockers.queries import held_back
+from billing.closing.blockers.refresh import refresh_blockers
 from billing.closing.runs.chain import finish
 from billing.closing.runs.statements import close_statements, open_drafts
 from billing.models import InvoiceComparison, MonthClosing, ProviderInvoice, ProviderInvoiceLine, Side
@@ -84,9 +85,10 @@ class _Closer:
         return next(self._steps, None)
 
     def _work(self) -> Iterator[timedelta]:
+        added = self.rater.added_to()
         if not self.run.customers_total:
-            self.run.write(customers_total=customers_of(self.month).count())
-        for group in customer_groups(self.month, after=self.run.position):
+            self.run.write(customers_total=customers_of(self.month, added).count())
+        for group in customer_groups(self.month, added=added, after=self.run.position):
             self._close_customers(group)
             yield AT_ONCE
         for connection in sorted(self.costs.world.connections):

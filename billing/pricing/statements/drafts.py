@@ -70,6 +70,11 @@ class Rater:
         self.additions = Additions(month, now=now, customers=customers)
         self.world, self.catalog, self.books = World(month, now=now), PriceCatalog(), Books()
 
+    def added_to(self) -> set[int]:
+        """Return the customers (pk) whose statements get an opening balance or an adjustment."""
+        self.additions.renew()
+        return self.additions.owners
+
     def inputs_of(self, customers: Collection[int]) -> list[CustomerInputs]:
         """Return the inputs of those customers that have any, in a constant number of queries."""
         agreements = agreements_of(customers, until=last_day(self.month))
@@ -112,13 +117,12 @@ class Rater:
         return self._changed(self._open_inputs(customers), customers)
 
     def _open_inputs(self, customers: Collection[int]) -> list[CustomerInputs]:
+        self.additions.renew()
         return self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
 
     def _changed(
         self, found: Sequence[CustomerInputs], customers: Collection[int]
     ) -> tuple[list[CustomerInputs], list[int]]:
-        self.additions.renew()
-        found = self.inputs_of(set(customers) - closed_owners(Side.SELL, self.month, customers))
         stored: dict[int | None, set[str]] = {}
         pks: dict[int | None, list[int]] = {}
         drafts = stored_drafts(Side.SELL, self.month, customers).filter(state=Statement.State.DRAFT)
@@ -158,41 +162,30 @@ def draft_of(customer: Customer, month: date, *, now: datetime) -> list[Statemen
 
 def rate_month(month: date, *, now: datetime, customers: Collection[int] | None = None) -> RatingCounts:
     """Rate all customers of a month whose inputs changed, or those of `customers` (pk)."""
-    rater, counts = Rater(month, now=now), RatingCounts()
-    for group in customer_groups(month, customers):
     rater, counts = Rater(month, now=now, customers=customers), RatingCounts()
-    rater.additions.renew()
-    for group in _groups(month, customers, rater.additions.owners):
+    for group in customer_groups(month, customers, added=rater.added_to()):
         rater.refresh(group, counts)
     return counts
 
 
-def customers_of(month: date) -> QuerySet[Customer]:
-    """Return the customers that may have a statement of the month."""
+def customers_of(month: date, added: Collection[int]) -> QuerySet[Customer]:
+    """Return the customers that may have a statement of the month, among them `added` (`Rater.added_to`)."""
     return Customer.objects.filter(
         Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
         | Q(pk__in=Contract.objects.filter(published_at__isnull=False).values("customer"))
+        | Q(pk__in=added)
         | Q(pk__in=Statement.objects.filter(side=Side.SELL, month=month).values("customer"))
     )
 
 
-def customer_groups(month: date, customers: Collection[int] | None = None, *, after: int = 0) -> Iterator[list[int]]:
+def customer_groups(
+    month: date, customers: Collection[int] | None = None, *, added: Collection[int], after: int = 0
+) -> Iterator[list[int]]:
     """Yield customers (pk) that may have a statement, or those of `customers`, by the groups that are locked together.
-    `after`: begin behind this one."""
+    `added`: see `customers_of`; `after`: begin behind this one."""
     if customers is None:
-        rows = customers_of(month).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        rows = customers_of(month, added).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
         ordered: Iterable[int] = rows.iterator(chunk_size=10 * TOGETHER)
-def _groups(month: date, customers: Collection[int] | None, added: Collection[int]) -> Iterator[list[int]]:
-    """Yield customers that may have a statement, by the groups that are locked together. `added`: those that something
-    is added to the statements of."""
-    if customers is None:
-        rows = Customer.objects.filter(
-            Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
-            | Q(pk__in=Contract.objects.filter(published_at__isnull=False).values("customer"))
-            | Q(pk__in=added)
-            | Q(pk__in=Statement.objects.filter(side=Side.SELL, month=month).values("customer"))
-        )
-        ordered: Iterable[int] = rows.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=10 * TOGETHER)
     else:
         ordered = sorted(customers)
     group: list[int] = []

@@ -212,18 +212,15 @@ def statement_rows(filters: StatementFilters) -> Iterator[Sequence[Any]]:
 LINE_HEADER = (
     "line", "kind", "account", "offering", "package", "from", "until", "days", "of days", "quantity",
     "quantity at most", "rate", "per", "gross", "discount", "amount", "amount at most", "currency", "account code",
-    "tax code", "price version", "contract", "adjusts statement",
-    "tax code", "price version", "contract", "statement number",
+    "tax code", "price version", "contract", "adjusts statement", "statement number",
 )  # fmt: skip
 
 
 def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
     """Yield the rows of a statement's file."""
+    number = statement_number(statement.number, billing_terms().number_prefix)
     lines = statement.lines.select_related("account", "price_version", "contract", "adjusts").defer(
         "because", "price_version__prices", "contract__terms", "adjusts__versions"
-    number = statement_number(statement.number, billing_terms().number_prefix)
-    lines = statement.lines.select_related("account", "price_version", "contract").defer(
-        "because", "price_version__prices", "contract__terms"
     )
     for line in lines.order_by("n").iterator(chunk_size=500):
         amount = Amount(line.amount_minor, statement.currency, line.amount_high_minor, line.open_ended)
@@ -234,6 +231,5 @@ def line_rows(statement: Statement) -> Iterator[Sequence[Any]]:
             line.rate.normalize() if line.rate is not None else None, line.per, gross, discount, amount.value,
             amount.most_value, statement.currency, line.account_code, line.tax_code,
             line.price_version.public_id if line.price_version else "",
-            line.contract.public_id if line.contract else "", line.adjusts.number if line.adjusts else "",
-            line.contract.public_id if line.contract else "", number,
+            line.contract.public_id if line.contract else "", line.adjusts.number if line.adjusts else "", number,
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The customer's reference in the accounting software, and its account codes."""
+"""What the accounting software knows a customer by."""
 
 from __future__ import annotations
 
