@@ -42,32 +42,28 @@ def finance() -> Command:
     return Command(person, NOW)
 
 
-def referenced(used: int | None = 41_238) -> tuple[Customer, Account]:
-    """A customer that the accounting tool knows, with one account."""
-    return with_reference(customer_with(used=used)[1])
-
-
 def another(used: int | None) -> tuple[Customer, Account]:
-    """Another such customer, by the price list of the first one."""
+    """Another customer, by the price list of the first one."""
     one = account()
     contract(one.customer, PriceList.objects.get())
     figure(one, used)
-    return with_reference(one)
-
-
-def with_reference(one: Account) -> tuple[Customer, Account]:
-    one.customer.external_reference = f"C-{one.pk}"
-    one.customer.save(update_fields=["external_reference"])
     return one.customer, one
 
 
+def unknown() -> tuple[Customer, Account]:
+    """A customer that the accounting tool doesn't know."""
+    customer, one = customer_with()
+    Customer.objects.update(external_reference="")
+    return customer, one
+
+
 def test_an_exact_statement_with_a_reference_is_free() -> None:
-    referenced()
+    customer_with()
     assert found() == []
 
 
 def test_a_missing_figure_blocks_its_customer_alone() -> None:
-    referenced()
+    customer_with()
     customer, one = another(used=None)
     (blocker,) = found()
     assert (blocker.kind, blocker.customer, blocker.account) == ("missing", customer, one)
@@ -77,7 +73,7 @@ def test_a_missing_figure_blocks_its_customer_alone() -> None:
 
 
 def test_an_interval_blocks_only_if_its_ends_differ() -> None:
-    _customer, one = referenced(used=10_000)
+    _customer, one = customer_with(used=10_000)
     UsagePeriod.objects.filter(account=one).update(status=Status.INTERVAL, high=90_000)
     assert found() == []  # both ends are within the quota
     UsagePeriod.objects.filter(account=one).update(high=130_500)
@@ -86,7 +82,7 @@ def test_an_interval_blocks_only_if_its_ends_differ() -> None:
 
 
 def test_a_customer_without_a_reference_is_blocked() -> None:
-    customer, _one = customer_with()
+    customer, _one = unknown()
     (blocker,) = found()
     assert (blocker.kind, blocker.customer, blocker.money_minor) == ("no_reference", customer, 8995)
     customer.external_reference = "C-7"
@@ -95,7 +91,7 @@ def test_a_customer_without_a_reference_is_blocked() -> None:
 
 
 def test_an_offering_without_a_price_is_one_per_customer() -> None:
-    customer, _one = referenced()
+    customer, _one = customer_with()
     for _n in range(2):
         figure(account(customer, package="sg.unpriced"), 0)
     (blocker,) = found()
@@ -112,7 +108,7 @@ def test_a_customer_without_a_contract_is_blocked() -> None:
 
 
 def test_a_difference_above_the_tolerance_blocks() -> None:
-    _customer, one = referenced()
+    _customer, one = customer_with()
     facts = {"connection": one.connection, "month": NOVEMBER, "currency": "EUR", "compared_at": NOW}
     row = InvoiceComparison.objects.create(**facts, invoice_minor=10_000, cost_minor=9_000, tolerance_minor=1_000)
     assert found() == []
@@ -125,13 +121,13 @@ def test_a_difference_above_the_tolerance_blocks() -> None:
 
 
 def test_an_undecided_figure_keeps_its_cost_statement_open() -> None:
-    _customer, one = referenced(used=None)
+    _customer, one = customer_with(used=None)
     found()
     assert held_back(Side.COST, NOVEMBER, [one.connection_id]) == {one.connection_id}
 
 
 def test_owner_and_due_date_survive_another_look() -> None:
-    referenced(used=None)
+    customer_with(used=None)
     (blocker,) = found()
     command = finance()
     assert assign_blockers(command, pks=[blocker.pk], owner=command.person, due_on=NOVEMBER) == 1
@@ -140,7 +136,7 @@ def test_owner_and_due_date_survive_another_look() -> None:
 
 
 def test_what_is_gone_is_resolved_and_opens_again() -> None:
-    _customer, one = referenced(used=None)
+    _customer, one = customer_with(used=None)
     (blocker,) = found()
     UsagePeriod.objects.filter(account=one).delete()
     figure(one, 5)
@@ -166,7 +162,7 @@ def test_an_accepted_one_blocks_no_longer() -> None:
 
 
 def test_an_acceptance_ends_when_the_amount_changes() -> None:
-    _customer, one = customer_with()
+    _customer, one = unknown()
     (blocker,) = found()
     accept_blocker(finance(), blocker=blocker, seen=blocker.fingerprint, reason="Sent by hand")
     UsagePeriod.objects.filter(account=one).update(used=130_500, high=130_500)
@@ -175,14 +171,14 @@ def test_an_acceptance_ends_when_the_amount_changes() -> None:
 
 
 def test_a_figure_cannot_be_accepted() -> None:
-    referenced(used=None)
+    customer_with(used=None)
     (blocker,) = found()
     with pytest.raises(Refusal, match="Decide the figure"):
         accept_blocker(finance(), blocker=blocker, seen=blocker.fingerprint, reason="Never mind")
 
 
 def test_what_changed_since_it_was_read_is_not_accepted() -> None:
-    customer_with()
+    unknown()
     (blocker,) = found()
     with pytest.raises(BlockerChanged):
         accept_blocker(finance(), blocker=blocker, seen="another", reason="Sent by hand")
@@ -195,7 +191,7 @@ def test_looking_takes_the_same_queries_for_many_customers() -> None:
             refresh_month(NOVEMBER, now=NOW)
         return len(captured)
 
-    referenced(used=None)
+    customer_with(used=None)
     queries()
     few = queries()
     for _n in range(5):

@@ -63,6 +63,8 @@ def publish(prices: PriceList, *rows: dict[str, Any], since: date) -> PriceVersi
 
 
 def contract(customer: Customer, *lists: PriceList, since: date = date(2020, 1, 1), **facts: Any) -> Contract:
+    """A published contract of a customer that the accounting tool knows."""
+    Customer.objects.filter(pk=customer.pk, external_reference="").update(external_reference=f"C-{customer.pk}")
     until, reference, terms = facts.pop("until", None), facts.pop("accounting_reference", ""), facts
     found = Contract.objects.create(
         customer=customer,
