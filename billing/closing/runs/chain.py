@@ -25,7 +25,8 @@ from billing.models import (
     Side,
     Statement,
     StatementCounter,
-    StatementFinding,
+    Status,
+    UsagePeriod,
 )
 from portal import audit
 from portal.audit.chain import GENESIS
@@ -57,7 +58,7 @@ def finish(run: MonthClosing, *, now: datetime) -> None:
         facts: dict[str, Any] = {
             "statements_closed": closed.count(),
             "held_back": _held_back(run),
-            "at_least": _at_least(closed),
+            "at_least": _at_least(run, closed),
             "totals": _totals(run, closed),
             "contents": contents_of(run),
             "closed_at": now,
@@ -90,10 +91,11 @@ def _held_back(run: MonthClosing) -> int:
     return int(found["customers"] + found["connections"])
 
 
-def _at_least(closed: QuerySet[Statement]) -> int:
+def _at_least(run: MonthClosing, closed: QuerySet[Statement]) -> int:
     """Return how many statements are exact in money, while a figure is an interval."""
     exact = closed.filter(side=Side.SELL, total_high_minor=None, open_ended=False)
-    return exact.filter(pk__in=StatementFinding.objects.filter(kind="interval").values("statement")).count()
+    intervals = UsagePeriod.objects.filter(month=run.month, status=Status.INTERVAL)
+    return exact.filter(customer__in=intervals.values("account__customer")).count()
 
 
 def _totals(run: MonthClosing, closed: QuerySet[Statement]) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def _head_problems(heads: dict[int, str], head: str) -> Iterator[str]:
         seq = int(noted.partition(":")[0] or 0)
         told.add(seq)
         if heads.get(seq) != noted:
-            named = f"The audit log has another closing {seq} of the chain: {event.object_label}."
-            yield f"{named} It was removed or changed."
+            label = event.object_label
+            yield f"Closing {seq} of the chain, {label}, was removed or changed after the audit log noted it."
     for seq in sorted(heads.keys() - told):
         yield f"Closing {seq} of the chain is not in the audit log."
     if head and head != heads.get(int(head.partition(":")[0]) if head.partition(":")[0].isdigit() else -1):

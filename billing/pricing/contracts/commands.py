@@ -16,6 +16,7 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from billing.models import Contract, ContractPriceList, PriceList
+from billing.pricing.closed_months import refuse_closed_contract
 from billing.pricing.contract_days import contract_in_force
 from billing.pricing.contracts.terms import (
     COLUMNS,
@@ -173,13 +174,15 @@ def publish_contract(command: Command, *, contract: Contract, seen_edits: int) -
     with _held(command, contract) as stored:
         if stored.edits != seen_edits:
             raise ContractChanged(_("The draft was changed after you opened this page. Review it again."))
-        _publish(command, stored, verb="contract.published")
+        _publish(command, stored, verb="contract.published", field="valid_from")
     return stored
 
 
-def _publish(command: Command, stored: Contract, *, verb: str) -> None:
+def _publish(command: Command, stored: Contract, *, verb: str, field: str) -> None:
     lists = hold_lists(terms_of(stored))  # so that none is archived, or gets a version that the terms don't fit
     check_terms(stored)
+    if stored.valid_from:
+        refuse_closed_contract(stored.customer, stored.valid_from, field=field)
     stored.edits += 1
     stored.published_at, stored.published_by = command.now, command.person
     stored.save(update_fields=[*COPIED, "edits", "published_at", "published_by"])
@@ -226,5 +229,5 @@ def end_contract(command: Command, *, contract: Contract, last_on: date, seen_ed
                 setattr(stored, name, getattr(contract, name))
             stored.valid_from = max(contract.valid_from, last_on.replace(day=1))
             stored.valid_until = last_on
-            _publish(command, stored, verb="contract.ended")
+            _publish(command, stored, verb="contract.ended", field="last_on")
     return stored

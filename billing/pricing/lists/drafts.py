@@ -17,6 +17,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from billing.models import PriceList, PriceVersion
+from billing.pricing.closed_months import refuse_closed_version
 from billing.pricing.lists.commands import require_for, verb
 from billing.pricing.lists.fitting import check_contracts_of
 from billing.pricing.lists.kinds import COMPONENTS
@@ -186,6 +187,7 @@ def publish_version(
             raise Refusal(_("The draft has no prices. Add at least one."))
         stored.prices = checked_prices(stored.prices)
         check_contracts_of(stored.price_list, stored.prices, since=valid_from)
+        refuse_closed_version(stored.price_list, valid_from)
         stored.valid_from, stored.note = valid_from, note
         stored.published_at, stored.published_by = command.now, command.person
         stored.edits += 1

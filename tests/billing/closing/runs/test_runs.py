@@ -98,7 +98,7 @@ class TestClose:
         blocker = block(second)
         run = close()
         assert (run.statements_closed, run.held_back, numbers()) == (2, 1, [1, None, 2])
-        UsagePeriod.objects.filter(account__customer=second).update(used=0, high=0)
+        UsagePeriod.objects.filter(account=second.accounts.get()).update(used=0, high=0)
         blocker.resolved_at = LATER
         blocker.save(update_fields=["resolved_at"])
         again = close()
@@ -121,7 +121,7 @@ class TestClose:
         block(one.customer, accepted_at=LATER, accepted_by=finance(), accepted_reason="A trial.")
         run = close()
         assert (run.statements_closed, run.held_back) == (1, 0)
-        statement = Statement.objects.get()
+        statement = Statement.objects.get(side="sell")
         assert (statement.number, statement.currency, statement.state) == (None, "", "closed")
         assert not StatementCase.objects.exists()
 
