@@ -119,7 +119,7 @@ def _rows(data: BinaryIO, found: InvoiceFile) -> Iterator[tuple[int, dict[str, s
                     raise _Unreadable(_("The file has more than %(n)s rows. Split the invoice into files.") % words)
                 if any(map(str.strip, cells[len(header) :])):
                     found.refuse(
-                        line, "", _("This row has more cells than the header. Put cells with commas in quotes.")
+                        line, "", _("There are more cells than in the header. Put quotes around those with commas.")
                     )
                 yield line, {name: cells[at] if at < len(cells) else "" for name, at in places.items()}
             line = reader.line_num + 2

@@ -25,9 +25,8 @@ FACTS: dict[str, Any] = {
 
 
 def closed(found: ProviderInvoice) -> None:
-    run = MonthClosing.objects.create(
-        month=NOVEMBER, n=1, requested_by=found.entered_by, requested_at=NOW, not_before=NOW
-    )
+    facts = {"requested_by": found.entered_by, "requested_at": NOW, "not_before": NOW}
+    run = MonthClosing.objects.create(month=NOVEMBER, n=1, **facts)
     ProviderInvoice.objects.filter(pk=found.pk).update(closing=run)
 
 

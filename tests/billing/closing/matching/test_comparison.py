@@ -9,6 +9,7 @@ import pytest
 
 from billing.closing.invoices import commands
 from billing.closing.matching import comparison as comparing
+from billing.closing.matching import current
 from billing.closing.matching.commands import accept_difference
 from billing.closing.matching.comparison import compare_month
 from billing.closing.matching.current import current_comparisons, differences_of, stale_connections
@@ -21,11 +22,12 @@ from billing.models import (
     OpeningBalance,
     ProviderInvoice,
 )
+from billing.pricing.statements.drafts import rate_month
 from customers.models import Account, Connection
 from portal.audit.models import AuditEvent
 from portal.refusals import Refusal
 from tests.billing.closing.invoiced import agreed, by, invoice, line
-from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, account, contract, figure
+from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, account, contract, figure, price_list
 from tests.support.factories import ConnectionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -313,9 +315,6 @@ class TestCurrent:
         assert (found.different, found.only_provider, found.difference_minor) == (1, 1, 0)  # the total is as before
 
     def test_a_contract_makes_it_out_of_date(self) -> None:
-        from billing.pricing.statements.drafts import rate_month
-        from tests.billing.pricing.statements.agreed import price_list
-
         (one,) = accounts(1)
         connection = agreed(one, billed=False)
         invoice(connection, line(one))
@@ -329,8 +328,6 @@ class TestCurrent:
         assert (stale_connections(NOVEMBER), current_comparisons(NOVEMBER, now=NOW)) == (set(), [])
 
     def test_a_large_one_is_left_to_the_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from billing.closing.matching import current
-
         sent: list[Any] = []
         monkeypatch.setattr(current, "AT_ONCE", 0)
         monkeypatch.setattr(current, "enqueue_on_commit", lambda *task: sent.append(task))
