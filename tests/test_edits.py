@@ -17,6 +17,8 @@ from billing.pricing.contracts import commands as contract_commands
 from customers.models import AccountKey, Connection, Customer, Operation, Schedule
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from tests.billing.closing.invoiced import invoice as provider_invoice
+from tests.billing.closing.invoiced import line as invoice_line
 from tests.billing.pricing.pages import BASE, by, draft_with, new_list
 from tests.customers.keys import account_with_keys, key_of
 from tests.support.edits import fields_of
@@ -279,6 +281,17 @@ def _billing_terms() -> tuple[str, str, str, str]:
     return reverse("billing:billing-terms"), "grace_days", "5", "7"
 
 
+def _provider_invoice() -> tuple[str, str, str, str]:
+    found = provider_invoice(ConnectionFactory())
+    return reverse("billing:provider-invoice-edit", args=[found.public_id]), "note", "Typed by Ada", "Typed by Bo"
+
+
+def _invoice_line() -> tuple[str, str, str, str]:
+    found = provider_invoice(ConnectionFactory(), invoice_line())
+    url = reverse("billing:invoice-line-edit", args=[found.public_id, 1])
+    return url, "description", "Typed by Ada", "Typed by Bo"
+
+
 EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
     "access:role-edit": [_custom_role],
     "access:staff-role": [_role],
@@ -288,8 +301,10 @@ EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
     "billing:contract-discount": [_discount],
     "billing:contract-edit": [_contract],
     "billing:contract-override": [_override],
+    "billing:invoice-line-edit": [_invoice_line],
     "billing:price-edit": [_price],
     "billing:price-list-edit": [_price_list],
+    "billing:provider-invoice-edit": [_provider_invoice],
     "customers:account-username": [_username],
     "customers:connection-edit": [lambda: _connection("sendgrid"), lambda: _connection("ahasend")],
     "customers:connection-key": [_key_of_connection],
@@ -315,6 +330,8 @@ approvals:cancel approvals:decide
 billing:contract-end billing:contract-publish billing:contract-start billing:contract-term-remove
 billing:exchange-rate-add billing:price-add billing:price-draft-start billing:price-import billing:price-list-archive
 billing:price-list-create billing:price-list-restore billing:price-publish billing:price-remove
+billing:invoice-line-account billing:invoice-line-add billing:invoice-line-remove
+billing:provider-invoice-add billing:provider-invoice-import billing:provider-invoice-withdraw
 billing:parallel-compare billing:parallel-match billing:parallel-upload billing:quote-offerings billing:unpriced-add
 billing:decide-anomaly billing:decide-figure billing:run-retry billing:run-start billing:undo-anomaly
 billing:undo-figure billing:usage-export billing:worklist-owner

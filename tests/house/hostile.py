@@ -28,6 +28,7 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from billing.closing.invoices.commands import enter_invoice
 from billing.models import Anomaly, PriceList, PriceVersion
 from billing.pricing.contracts import commands as contract_commands
 from billing.pricing.lists import commands as list_commands
@@ -53,6 +54,7 @@ from portal.approvals import gate
 from portal.approvals.kinds import ApprovalKind
 from portal.commands import Command
 from portal.providers import Usage, UsageSource
+from tests.billing.closing.invoiced import line as invoice_line
 from tests.billing.pricing.statements.agreed import rated_statements
 from tests.customers.conftest import Desk
 from tests.customers.keys import created_account, domain_of, key_of, secret_of
@@ -258,12 +260,17 @@ class World:
         parallel = upload_month(
             Command(admin, now), month=anomaly.period.month, filename="billed.csv", rows=billed, currency="EUR"
         )
+        invoice = enter_invoice(
+            Command(admin, now), connection=account.connection, number="INV-1", issued_on=now.date(), currency="NOK",
+            total_minor=73137, lines=[invoice_line(account, 73137, start=now.date(), end=now.date()) | {"n": 1}],
+        )  # fmt: skip
         # By the longest beginning of a route's pattern that fits.
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "recovery/": connections, "usage/accounts/": both, "usage/pools/": connections,
             "usage/runs/": [run], "statements/": sold, "statements/customers/": [account.customer],
             "statements/costs/": costs, "statements/parallel/": [parallel],
+            "invoices/": [invoice], "invoices/compare/": connections,
             "prices/quotes/accounts/": both, "prices/quotes/changes/": [change], "prices/unpriced/": [self.price_list],
             "usage/decide/": [anomaly], "usage/exports/": [export],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
@@ -278,6 +285,8 @@ class World:
             "key_id": key.key_id,
             "name": "mail.larkfield.example",
             "field": "state",
+            "month": f"{now:%Y-%m}",
+            "n": 1,
             "token": link.url.split("/")[-2],
             "start": f"{anomaly.period.start_on}",
             "month": f"{anomaly.period.month:%Y-%m}",

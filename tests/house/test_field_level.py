@@ -168,6 +168,7 @@ def test_cost_and_secrets_are_nowhere(planted: Planted, reader: str) -> None:
     pages = {"billing:usage", "billing:account-usage", "billing:figure", "billing:usage-export-file"}
     pages |= {"billing:price-lists", "billing:price-list", "billing:price-version", "billing:price-export"}
     pages |= {"billing:connection-billings", "billing:connection-billing"}
+    pages |= {"billing:provider-invoices", "billing:provider-invoice", "billing:invoice-comparison"}
     pages |= {f"billing:{name}" for name in (*OF_A_MONTH, "cost", "cost-export")}
     assert pages <= shown
     assert "billing:decide-anomaly" in shown

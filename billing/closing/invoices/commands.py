@@ -123,9 +123,7 @@ def edit_invoice(
         after = {**before, **facts}
         check_currency(after["currency"])
         if minor_unit_places(after["currency"]) != minor_unit_places(held.currency) and held.lines.exists():
-            text = _(
-                "Amounts of these currencies have different decimal places. Withdraw the invoice and enter it again."
-            )
+            text = _("This currency has other decimal places. Withdraw the invoice, then enter it again.")
             raise Refusal(text, field="currency")
         changed = {name: after[name] for name in HEADER if after[name] != before[name]}
         if not changed:

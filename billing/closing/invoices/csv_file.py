@@ -117,6 +117,10 @@ def _rows(data: BinaryIO, found: InvoiceFile) -> Iterator[tuple[int, dict[str, s
                 if n > MOST_LINES:
                     words = {"n": number_text(MOST_LINES)}
                     raise _Unreadable(_("The file has more than %(n)s rows. Split the invoice into files.") % words)
+                if any(map(str.strip, cells[len(header) :])):
+                    found.refuse(
+                        line, "", _("There are more cells than in the header. Put quotes around those with commas.")
+                    )
                 yield line, {name: cells[at] if at < len(cells) else "" for name, at in places.items()}
             line = reader.line_num + 2
     except UnicodeDecodeError:
@@ -171,7 +175,8 @@ class _Row:
         text = " ".join(self.cells.get(name, "").split())
         if len(text) > most:
             self.refuse(name, _("This cell has more than %(n)d characters.") % {"n": most})
-        elif why := why_refused(text):
+            return text[:most]
+        if why := why_refused(text):
             self.refuse(name, why)
         return text
 
@@ -194,7 +199,7 @@ class _Row:
             ("number", number, found.number), ("date", issued_on, found.issued_on),
             ("currency", currency, found.currency),
         ):  # fmt: skip
-            if value and first and value != first:
+            if self.is_right and value and first and value != first:
                 self.refuse(name, other)
         return currency
 

@@ -86,11 +86,11 @@ class Scope:
         return rows.exclude(currency="").order_by("currency")
 
 
-def compared_invoices(connection: int, month: date) -> QuerySet[ProviderInvoice]:
-    """Return the invoices of which a connection's month compares lines: those that closing the month closes."""
+def compared_invoices(connection: int, month: date) -> list[int]:
+    """Return the invoices (pk) of which a connection's month compares lines: those that closing the month closes."""
     (scope,) = scopes_of(month, [connection])
     either = Q(pk__in=scope.lines.values("invoice")) | Q(pk__in=scope.bare_invoices.values("pk"))
-    return ProviderInvoice.objects.filter(either)
+    return list(ProviderInvoice.objects.filter(either).order_by("pk").values_list("pk", flat=True))
 
 
 def scopes_of(month: date, connections: Collection[int] | None = None) -> list[Scope]:
