@@ -133,6 +133,8 @@ VERBS: dict[str, Verb] = {
     "contract.published": Verb(_("Contract published"), "file-text"),
     "contract.ended": Verb(_("End of a contract published"), "file-text"),
     "exchange_rate.added": Verb(_("Exchange rate added"), "coin"),
+    "opening_balance.entered": Verb(_("Opening balance entered"), "coin"),
+    "opening_balance.removed": Verb(_("Opening balance removed"), "trash"),
     "parallel.uploaded": Verb(_("Parallel month uploaded"), "upload"),
     "parallel.matched": Verb(_("Row of a parallel month matched"), "link"),
     "parallel.compared": Verb(_("Parallel month compared again"), "refresh"),

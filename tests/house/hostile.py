@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from typing import Any
@@ -32,6 +33,7 @@ from billing.models import Anomaly, PriceList, PriceVersion
 from billing.pricing.contracts import commands as contract_commands
 from billing.pricing.lists import commands as list_commands
 from billing.pricing.lists import drafts as list_drafts
+from billing.pricing.opening_balances.commands import enter_opening_balance
 from billing.pricing.parallel.commands import upload_month
 from billing.pricing.parallel.spreadsheet import SheetRow
 from billing.reports.exports import request_export
@@ -258,12 +260,16 @@ class World:
         parallel = upload_month(
             Command(admin, now), month=anomaly.period.month, filename="billed.csv", rows=billed, currency="EUR"
         )
+        balance = enter_opening_balance(
+            Command(admin, now), customer=account.customer, month=anomaly.period.month, currency="NOK",
+            amount=Decimal(12), description="Owed before",
+        )  # fmt: skip
         # By the longest beginning of a route's pattern that fits.
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "recovery/": connections, "usage/accounts/": both, "usage/pools/": connections,
             "usage/runs/": [run], "statements/": sold, "statements/customers/": [account.customer],
-            "statements/costs/": costs, "statements/parallel/": [parallel],
+            "statements/costs/": costs, "statements/parallel/": [parallel], "statements/balances/": [balance],
             "prices/quotes/accounts/": both, "prices/quotes/changes/": [change], "prices/unpriced/": [self.price_list],
             "usage/decide/": [anomaly], "usage/exports/": [export],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
