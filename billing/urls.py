@@ -13,6 +13,7 @@ from billing.pricing.contracts import views as contract_views
 from billing.pricing.lists import csv_views, draft_views
 from billing.pricing.lists import views as list_views
 from billing.pricing.margin import views as margin_views
+from billing.pricing.opening_balances import views as balance_views
 from billing.pricing.parallel import views as parallel_views
 from billing.pricing.quotes import views as quote_views
 from billing.pricing.rates import views as rate_views
@@ -64,6 +65,13 @@ urlpatterns = [
     path("statements/parallel/<uuid:public_id>/compare/", parallel_views.parallel_compare, name="parallel-compare"),
     path("statements/parallel/<uuid:public_id>/match/", parallel_views.parallel_match, name="parallel-match"),
     path("statements/parallel/<uuid:public_id>/export/", parallel_views.parallel_export, name="parallel-export"),
+    path("statements/balances/", balance_views.opening_balances, name="opening-balances"),
+    path("statements/balances/new/", balance_views.opening_balances_add, name="opening-balances-add"),
+    path(
+        "statements/balances/<uuid:public_id>/remove/",
+        balance_views.opening_balances_remove,
+        name="opening-balances-remove",
+    ),
     path("statements/<uuid:public_id>/", statement_views.statement, name="statement"),
     path("statements/<uuid:public_id>/export/", statement_views.statement_export, name="statement-export"),
     path("months/", month_views.month_list, name="months"),

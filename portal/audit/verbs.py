@@ -138,6 +138,8 @@ VERBS: dict[str, Verb] = {
     "blocker.assigned": Verb(_("Blocker of a month assigned"), "user"),
     "blocker.accepted": Verb(_("Blocker of a month accepted"), "check"),
     "blocker.reopened": Verb(_("Acceptance of a blocker withdrawn"), "rotate"),
+    "opening_balance.entered": Verb(_("Opening balance entered"), "coin"),
+    "opening_balance.removed": Verb(_("Opening balance removed"), "trash"),
     "parallel.uploaded": Verb(_("Parallel month uploaded"), "upload"),
     "parallel.matched": Verb(_("Row of a parallel month matched"), "link"),
     "parallel.compared": Verb(_("Parallel month compared again"), "refresh"),

@@ -7,7 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from statistics import median
 from typing import Any
 
@@ -72,7 +72,7 @@ Truth = dict[tuple[str, date], dict[str, Any]]
 
 def judge(scenario: Scenario) -> Verdict:
     found = Verdict(done=Counter(scenario.done))
-    truth = _truth(scenario)
+    truth = true_periods(scenario)
     seen: set[tuple[str, date]] = set()
     periods = UsagePeriod.objects.exclude(status__in=NOT_OVER).select_related("account__connection", "current")
     for period in periods.order_by("account", "start_on"):
@@ -120,7 +120,7 @@ def _judge(period: UsagePeriod, true: dict[str, Any] | None, found: Verdict) -> 
         found.intervals.append(f"{where}: {told}")
 
 
-def _truth(scenario: Scenario) -> Truth:
+def true_periods(scenario: Scenario) -> Truth:
     """Return every true billing period by provider ID and first day."""
     admin = scenario.world.sandbox.admin
     found: Truth = {}
@@ -130,7 +130,8 @@ def _truth(scenario: Scenario) -> Truth:
     for period in admin.aha.truth():
         for each in period["accounts"]:
             start = date.fromisoformat(period["billing_period"]["start"][:10])
-            found[each["id"], start] = {"used": each["count"], "over": period["over"]}
+            end = date.fromisoformat(period["billing_period"]["end"][:10]) - timedelta(days=1)
+            found[each["id"], start] = {"used": each["count"], "over": period["over"], "end": end}
     return found
 
 

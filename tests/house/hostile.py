@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from typing import Any
@@ -33,6 +34,7 @@ from billing.models import Anomaly, PriceList, PriceVersion
 from billing.pricing.contracts import commands as contract_commands
 from billing.pricing.lists import commands as list_commands
 from billing.pricing.lists import drafts as list_drafts
+from billing.pricing.opening_balances.commands import enter_opening_balance
 from billing.pricing.parallel.commands import upload_month
 from billing.pricing.parallel.spreadsheet import SheetRow
 from billing.reports.exports import request_export
@@ -264,12 +266,16 @@ class World:
             Command(admin, now), connection=account.connection, number="INV-1", issued_on=now.date(), currency="NOK",
             total_minor=73137, lines=[invoice_line(account, 73137, start=now.date(), end=now.date()) | {"n": 1}],
         )  # fmt: skip
+        balance = enter_opening_balance(
+            Command(admin, now), customer=account.customer, month=anomaly.period.month, currency="NOK",
+            amount=Decimal(12), description="Owed before",
+        )  # fmt: skip
         # By the longest beginning of a route's pattern that fits.
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "recovery/": connections, "usage/accounts/": both, "usage/pools/": connections,
             "usage/runs/": [run], "statements/": sold, "statements/customers/": [account.customer],
-            "statements/costs/": costs, "statements/parallel/": [parallel],
+            "statements/costs/": costs, "statements/parallel/": [parallel], "statements/balances/": [balance],
             "invoices/": [invoice], "invoices/compare/": connections,
             "prices/quotes/accounts/": both, "prices/quotes/changes/": [change], "prices/unpriced/": [self.price_list],
             "usage/decide/": [anomaly], "usage/exports/": [export],
