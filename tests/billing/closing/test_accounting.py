@@ -61,7 +61,7 @@ def closed_month() -> None:
 
 
 def exported(query: str = "", role: str = "finance", status: int = 200) -> Any:
-    url = reverse("billing:accounting-export", args=["2026-11"])
+    url = reverse("billing:month-accounting-export", args=["2026-11"])
     answer = client_of(role).get(url + query)
     assert answer.status_code == status
     return answer
@@ -134,16 +134,16 @@ def test_what_is_held_back_is_told_and_not_in_the_file() -> None:
     assert event.after == {
         "month": "2026-11", "file": "accounting-2026-11-partial", "format": "csv", "held_back": 2
     }  # fmt: skip
-    assert "2 statements are held back" in page_of(client_of(), "accounting", "2026-11")
+    assert "2 statements are held back" in page_of(client_of(), "month-accounting", "2026-11")
     close_statements(NOVEMBER)
     assert 'filename="accounting-2026-11.csv"' in exported().headers["Content-Disposition"]
-    assert "held back" not in page_of(client_of(), "accounting", "2026-11")
+    assert "held back" not in page_of(client_of(), "month-accounting", "2026-11")
 
 
 def test_a_month_without_closed_statements_has_no_file() -> None:
     closed_month()
     assert "Close the month first." in exported(status=409).content.decode()
-    assert "No statement of this month is closed." in page_of(client_of(), "accounting", "2026-11")
+    assert "No statement of this month is closed." in page_of(client_of(), "month-accounting", "2026-11")
     assert not AuditEvent.objects.filter(verb="accounting.exported").exists()
 
 
@@ -154,11 +154,11 @@ def test_formats_months_and_permissions() -> None:
     exported("?format=pdf", status=400)
     exported(role="customer_success", status=403)
     exported(role="auditor", status=403)
-    assert "Export" not in page_of(client_of("auditor"), "accounting", "2026-11").split("Closed statements")[1]
+    assert "Export" not in page_of(client_of("auditor"), "month-accounting", "2026-11").split("Closed statements")[1]
     client = client_of()
     for month in ("2026-13", "november", "2026-1"):
-        assert client.get(reverse("billing:accounting", args=[month])).status_code == 404
-        assert client.get(reverse("billing:accounting-export", args=[month])).status_code == 404
+        assert client.get(reverse("billing:month-accounting", args=[month])).status_code == 404
+        assert client.get(reverse("billing:month-accounting-export", args=[month])).status_code == 404
 
 
 def test_more_lines_take_as_many_queries() -> None:
@@ -167,9 +167,9 @@ def test_more_lines_take_as_many_queries() -> None:
     counts = []
     for _ in range(2):
         client = client_of()
-        client.get(reverse("billing:accounting", args=["2026-11"]))
+        client.get(reverse("billing:month-accounting", args=["2026-11"]))
         with CaptureQueriesContext(connection) as found:
-            content(client.get(reverse("billing:accounting-export", args=["2026-11"])))
+            content(client.get(reverse("billing:month-accounting-export", args=["2026-11"])))
         counts.append(len(found))
         for n in range(5):
             customer_with(used=130_500, name=f"{len(counts)} {n}")

@@ -51,7 +51,7 @@ def open_account(*prices: dict[str, Any], used: int | None = None, at: datetime 
 
 
 def journal(status: int = 200) -> Any:
-    answer = client_of().get(reverse("billing:accruals-export", args=["2026-11"]))
+    answer = client_of().get(reverse("billing:month-accruals-export", args=["2026-11"]))
     assert answer.status_code == status
     return rows_of(b"".join(answer)) if status == 200 else answer.content.decode()
 
@@ -105,7 +105,7 @@ def test_a_missing_reading_is_marked_and_not_zero() -> None:
     figure(one, 5_000, start=date(2026, 10, 15), end=date(2026, 11, 14))
     there, _back = journal()
     assert (there["amount"], there["missing"]) == ("47.97", "missing")
-    assert "No usage data: 1 account" in page_of(client_of(), "accruals", "2026-11")
+    assert "No usage data: 1 account" in page_of(client_of(), "month-accruals", "2026-11")
 
 
 @pytest.mark.parametrize(
@@ -140,19 +140,19 @@ def test_periods_that_end_with_the_month_are_not_accrued() -> None:
     contract(one.customer, price_list())
     figure(one, 130_500)
     assert journal() == []
-    assert "No billing period was open" in page_of(client_of(), "accruals", "2026-11")
+    assert "No billing period was open" in page_of(client_of(), "month-accruals", "2026-11")
 
 
 def test_an_account_without_a_contract_is_named_as_missing() -> None:
     one = account()
     reading(one, figure(one, None, start=START, end=END), moment(date(2026, 11, 30)), 5)
-    assert "No contract: 1 account" in page_of(client_of(), "accruals", "2026-11")
+    assert "No contract: 1 account" in page_of(client_of(), "month-accruals", "2026-11")
 
 
 def test_sums_by_currency_and_account_code() -> None:
     open_account({**BASE, "account_code": "8401"}, OVERAGE, used=130_500)
     open_account(used=130_500)
-    page = page_of(client_of(), "accruals", "2026-11")
+    page = page_of(client_of(), "month-accruals", "2026-11")
     assert "EUR 8400 €99.83 " in page
     assert "EUR 8401 €47.97 " in page
     assert "EUR Total €147.80" in page
@@ -161,9 +161,9 @@ def test_sums_by_currency_and_account_code() -> None:
 def test_many_accounts_are_added_up_by_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
     open_account(used=0)
     monkeypatch.setattr("billing.closing.accounting.views.ADDED_UP_AT_ONCE", 0)
-    assert "Export the journal to see them" in page_of(client_of(), "accruals", "2026-11")
+    assert "Export the journal to see them" in page_of(client_of(), "month-accruals", "2026-11")
     journal()
-    assert "EUR 8400 €47.97" in page_of(client_of(), "accruals", "2026-11")
+    assert "EUR 8400 €47.97" in page_of(client_of(), "month-accruals", "2026-11")
 
 
 def test_refusals_say_what_to_do(time_machine: Any) -> None:
@@ -171,5 +171,5 @@ def test_refusals_say_what_to_do(time_machine: Any) -> None:
     assert "Enter one under Prices" in journal(status=409)
     time_machine.move_to(datetime(2026, 11, 30, 12, 0, tzinfo=UTC), tick=False)
     assert "isn't over" in journal(status=409)
-    assert "isn't over" in page_of(client_of(), "accruals", "2026-11")
+    assert "isn't over" in page_of(client_of(), "month-accruals", "2026-11")
     assert not AuditEvent.objects.filter(verb="accounting.exported").exists()
