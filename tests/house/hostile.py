@@ -295,7 +295,6 @@ class World:
             "n": 1,
             "token": link.url.split("/")[-2],
             "start": f"{anomaly.period.start_on}",
-            "month": f"{anomaly.period.month:%Y-%m}",
             "factor": Authenticator.objects.create(user=admin, type="totp", data={"secret": ""}).pk,
             "session": UserSession.objects.create(
                 user=self.people["finance"], ip="192.0.2.1", user_agent="", session_key="of-finance"
