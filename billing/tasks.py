@@ -62,13 +62,13 @@ def remove_old_items(**_: Any) -> None:
 @shared_task(name="billing.rate_statements", soft_time_limit=780, time_limit=800)
 def rate_statements(**_: Any) -> None:
     due_months.rate_due(now=database_now())
+    invoice_comparisons.enqueue_comparisons(now=database_now())
     up_to_date.check_due(now=database_now())
 
 
 @shared_task(name=up_to_date.CHECK, soft_time_limit=780, time_limit=800)
 def check_month(number: int, **_: Any) -> None:
     up_to_date.check_month(date(number // 100, number % 100, 1), now=database_now())
-    invoice_comparisons.enqueue_comparisons(now=database_now())
 
 
 @shared_task(name=COMPARE, soft_time_limit=780, time_limit=800)
