@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 CLOSED = "month.closed"
 
 
-def row_hash(run: MonthClosing) -> str:
+def closing_hash(run: MonthClosing) -> str:
     if settings.AUDIT_KEY == UNUSED:
         raise ImproperlyConfigured("This process has no AUDIT_KEY, so it can neither close nor verify months.")
     content = run_content({name: getattr(run, name) for name in RUN})
@@ -47,7 +47,7 @@ def head_of(run: MonthClosing | None) -> str:
     return f"{run.seq}:{run.row_hash}" if run else f"0:{GENESIS}"
 
 
-def finish(run: MonthClosing, *, now: datetime) -> None:
+def finish_closing(run: MonthClosing, *, now: datetime) -> None:
     """Give a run, whose customers and connections are done, its place in the chain. Raises `LostLease`."""
     with transaction.atomic():
         run.write(lease_until=now + run.LEASE)
@@ -70,7 +70,7 @@ def finish(run: MonthClosing, *, now: datetime) -> None:
         for name, value in facts.items():
             setattr(run, name, value)
         run.state = MonthClosing.State.CLOSED
-        run.row_hash = row_hash(run)
+        run.row_hash = closing_hash(run)
         facts |= {"state": run.state, "row_hash": run.row_hash}
         run.state = was
         run.write(**facts)

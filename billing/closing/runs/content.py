@@ -1,4 +1,4 @@
-"""What closed rows are hashed from: their columns by name, in a form that is the same for as long as nothing changed.
+"""Content of closed rows, which is hashed: columns by name, in a form that stays the same while nothing changes.
 
 The names are written out, so that a column that a later release adds doesn't change the hash of what is closed: it
 needs a version of its own. A statement's digest covers its lines, findings and case, an invoice's content its lines, a
@@ -78,7 +78,7 @@ RUN = (
 )  # fmt: skip
 
 
-def canonical(values: Iterable[Any]) -> bytes:
+def canonical_row(values: Iterable[Any]) -> bytes:
     """Return values as bytes, the same on both databases."""
     return json.dumps(list(values), sort_keys=True, separators=(",", ":"), default=_plain).encode()
 
@@ -124,7 +124,7 @@ class _Part:
         place = self.columns.index(self.of)
         rows = self.model._base_manager.filter(**{f"{self.of}__in": owners}).order_by(self.of, self.order)
         for row in rows.values_list(*self.columns).iterator(chunk_size=2000):
-            found[row[place]].add(canonical(row))
+            found[row[place]].add(canonical_row(row))
         return found
 
 
@@ -148,7 +148,7 @@ def _with_parts(rows: Sequence[Sequence[Any]], parts: Sequence[_Part]) -> Iterab
     """Return each row, whose first column is its key, with the content of itself and of what belongs to it."""
     hashes = [part.hashes([row[0] for row in rows]) for part in parts]
     for row in rows:
-        yield row, canonical([*row, *(each.get(row[0], _Hash()).facts for each in hashes)])
+        yield row, canonical_row([*row, *(each.get(row[0], _Hash()).facts for each in hashes)])
 
 
 def closed_statements(run: MonthClosing) -> QuerySet[Statement]:
@@ -159,7 +159,7 @@ def contents_of(run: MonthClosing) -> dict[str, dict[str, Any]]:
     """Return number and SHA-256 of what the run closed. Statements are hashed by their digests."""
     statements = _Hash()
     for row in closed_statements(run).values_list("pk", "digest").iterator(chunk_size=2000):
-        statements.add(canonical(row))
+        statements.add(canonical_row(row))
     return {
         "statements": statements.facts,
         "invoices": _hashed(ProviderInvoice.objects.filter(closing=run.pk), INVOICE, _OF_INVOICE),
@@ -196,4 +196,4 @@ def _used_acceptances(run: MonthClosing) -> QuerySet[Blocker]:
 
 
 def run_content(values: Mapping[str, Any]) -> bytes:
-    return canonical(values[name] for name in RUN)
+    return canonical_row(values[name] for name in RUN)

@@ -10,7 +10,7 @@ from itertools import islice
 from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext_lazy as _
 
-from billing.closing.runs.chain import CLOSED, head_of, row_hash
+from billing.closing.runs.chain import CLOSED, closing_hash, head_of
 from billing.closing.runs.content import TOGETHER, closed_statements, contents_of, statement_digests
 from billing.models import MonthClosing, Statement, StatementCounter
 from customers.monitoring.invariants import Invariant
@@ -71,7 +71,7 @@ def _chain_problems() -> Iterator[str]:
             expected = run.seq or 0
         if run.prev_hash != prev:
             yield f"{run} does not match the closing before it in the chain."
-        if run.row_hash != row_hash(run):
+        if run.row_hash != closing_hash(run):
             yield f"{run} changed after it was closed."
         prev = run.row_hash
 

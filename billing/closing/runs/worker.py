@@ -17,11 +17,11 @@ from django.db.models import F
 
 from billing.closing.blockers.queries import held_back
 from billing.closing.blockers.refresh import refresh_blockers
-from billing.closing.runs.chain import finish
+from billing.closing.runs.chain import finish_closing
 from billing.closing.runs.statements import close_statements, open_drafts
 from billing.models import InvoiceComparison, MonthClosing, ProviderInvoice, ProviderInvoiceLine, Side
 from billing.pricing.statements.costs import CostRater
-from billing.pricing.statements.drafts import CustomerInputs, Rater, RatingCounts, customer_groups, customers_of
+from billing.pricing.statements.drafts import CustomerInputs, Rater, RatingCounts, customer_groups, rated_customers
 from billing.pricing.statements.frozen import frozen_case
 from billing.pricing.statements.locks import lock_group, lock_month
 from billing.pricing.statements.storage import closed_owners
@@ -53,7 +53,7 @@ def close_month(run_id: int, *, now: datetime, seconds: float = SECONDS) -> bool
         if work_on(run, closer.step, clock=clock, seconds=seconds):
             return True
         if closer.is_done:
-            finish(run, now=clock())
+            finish_closing(run, now=clock())
     except LostLease as lost:
         log.warning("lease.lost", row=str(lost))
     except Exception as error:
@@ -87,7 +87,7 @@ class _Closer:
     def _work(self) -> Iterator[timedelta]:
         added = self.rater.added_to()
         if not self.run.customers_total:
-            self.run.write(customers_total=customers_of(self.month, added).count())
+            self.run.write(customers_total=rated_customers(self.month, added).count())
         for group in customer_groups(self.month, added=added, after=self.run.position):
             self._close_customers(group)
             yield AT_ONCE

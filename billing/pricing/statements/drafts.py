@@ -168,7 +168,7 @@ def rate_month(month: date, *, now: datetime, customers: Collection[int] | None 
     return counts
 
 
-def customers_of(month: date, added: Collection[int]) -> QuerySet[Customer]:
+def rated_customers(month: date, added: Collection[int]) -> QuerySet[Customer]:
     """Return the customers that may have a statement of the month, among them `added` (`Rater.added_to`)."""
     return Customer.objects.filter(
         Q(pk__in=Account.objects.filter(duplicate_of=None).values("customer"))
@@ -182,9 +182,9 @@ def customer_groups(
     month: date, customers: Collection[int] | None = None, *, added: Collection[int], after: int = 0
 ) -> Iterator[list[int]]:
     """Yield customers (pk) that may have a statement, or those of `customers`, by the groups that are locked together.
-    `added`: see `customers_of`; `after`: begin behind this one."""
+    `added`: see `rated_customers`; `after`: begin behind this one."""
     if customers is None:
-        rows = customers_of(month, added).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        rows = rated_customers(month, added).filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
         ordered: Iterable[int] = rows.iterator(chunk_size=10 * TOGETHER)
     else:
         ordered = sorted(customers)

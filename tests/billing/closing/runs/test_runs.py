@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from billing.closing.runs import worker
-from billing.closing.runs.commands import review_begins
+from billing.closing.runs.commands import request_close, review_begins
 from billing.closing.runs.verification import verify_closed_months
 from billing.closing.runs.worker import close_month, due_closings
 from billing.models import (
     BillingTerms,
+    Blocker,
     ConnectionBilling,
     InvoiceComparison,
     MonthClosing,
@@ -28,7 +29,16 @@ from billing.pricing.statements.costs import cost_draft_of
 from billing.pricing.statements.drafts import draft_of, rate_month
 from billing.pricing.statements.frozen import FrozenCases
 from customers.models import Connection, Customer
+from portal.access.models import User
+from portal.approvals.actions import action_of
+from portal.approvals.commands import approve, request_approval
+from portal.approvals.forms import RuleForm
+from portal.approvals.gate import ApprovalRequired
+from portal.approvals.kinds import ApprovalKind
+from portal.approvals.models import Approval, ApprovalRule
+from portal.approvals.queries import rule_row
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.refusals import Refusal
 from tests.billing.closing.closed import LATER, block, close, finance, request
 from tests.billing.pricing.statements.agreed import (
@@ -42,6 +52,7 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     price_list,
 )
+from tests.support.approvals import switch_on
 from tests.support.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -177,12 +188,12 @@ class TestConnections:
     def test_a_blocked_connection_is_held_back_alone(self) -> None:
         connection = self.connection()
         comparison = compare(connection, 9000, 8000)
-        worker_blocker = block_connection(connection)
+        blocker = block_connection(connection)
         run = close()
         assert (run.statements_closed, run.held_back) == (1, 1)
         comparison.refresh_from_db()
         assert comparison.closing is None
-        worker_blocker.delete()
+        blocker.delete()
         run = close()
         comparison.refresh_from_db()
         assert (run.statements_closed, run.held_back, comparison.closing) == (1, 0, run)
@@ -204,9 +215,7 @@ def compare(connection: Connection, theirs: int, ours: int, month: date = NOVEMB
     return InvoiceComparison.objects.create(connection=connection, month=month, **facts)
 
 
-def block_connection(connection: Connection) -> Any:
-    from billing.models import Blocker  # noqa: PLC0415
-
+def block_connection(connection: Connection) -> Blocker:
     return Blocker.objects.create(month=NOVEMBER, connection=connection, key="c", kind="difference", opened_at=LATER)
 
 
@@ -285,26 +294,72 @@ class TestWorker:
 class TestApproval:
     @pytest.fixture(autouse=True)
     def _rule(self) -> None:
-        from tests.support.approvals import switch_on  # noqa: PLC0415
-
         switch_on("close_month", threshold=100)
+        UserFactory(role="admin")
+
+    def requested(self) -> Approval:
+        command = Command(finance(), LATER, token="form")
+        with pytest.raises(ApprovalRequired) as needed:
+            request_close(command, month=NOVEMBER, note="Last one")
+        return request_approval(command, needed.value.change)
+
+    def approve(self, approval: Approval) -> Any:
+        other = User.objects.get(role="admin")
+        return approve(Command(other, LATER), approval=approval, seen=approval.payload_hash)
 
     def test_a_difference_within_the_limit(self) -> None:
         customer_with()
         compare(Connection.objects.get(), 20_000, 10_000)
         assert request().state == "running"
 
+    def test_no_approval_while_the_rule_is_off(self) -> None:
+        ApprovalRule.objects.update(is_on=False)
+        customer_with()
+        compare(Connection.objects.get(), 90_000, 10_000)
+        assert request().state == "running"
+
     @pytest.mark.parametrize(
         "facts",
-        [{"invoice_minor": 20_001}, {"carried_minor": -10_001}, {"carried_minor": 10_001, "accepted_minor": 10_001}],
+        [
+            {"theirs": 20_001},
+            {"theirs": 10_000, "carried_minor": -10_001},
+            {"theirs": 10_000, "carried_minor": 10_001, "accepted_minor": 10_001},
+        ],
     )
     def test_a_larger_difference_needs_approval(self, facts: dict[str, int]) -> None:
-        from portal.approvals.gate import ApprovalRequired  # noqa: PLC0415
-
         customer_with()
-        UserFactory(role="finance")
-        UserFactory(role="admin")
-        compare(Connection.objects.get(), facts.pop("invoice_minor", 10_000), 10_000, **facts)
+        compare(Connection.objects.get(), facts["theirs"], 10_000, **{k: v for k, v in facts.items() if k != "theirs"})
         with pytest.raises(ApprovalRequired):
             request()
         assert not MonthClosing.objects.exists()
+
+    def test_an_approved_request_closes(self) -> None:
+        customer_with()
+        compare(Connection.objects.get(), 90_000, 10_000)
+        approval = self.requested()
+        rows = action_of(approval).rows(approval)
+        assert [str(value) for row in rows for value in row[1:]] == [
+            "Open", "November 2026", "", Connection.objects.get().name, "", "Last one",
+        ]  # fmt: skip
+        run = self.approve(approval)
+        assert (run.state, run.requested_by, run.note) == ("running", finance(), "Last one")
+        approval.refresh_from_db()
+        assert approval.state == "applied"
+        event = AuditEvent.objects.get(verb="month.close_requested")
+        assert event.after["approval"] == approval.code
+
+    def test_a_difference_that_changed_meanwhile(self) -> None:
+        customer_with()
+        comparison = compare(Connection.objects.get(), 90_000, 10_000)
+        approval = self.requested()
+        comparison.invoice_minor = 10_000
+        comparison.save(update_fields=["invoice_minor"])
+        with pytest.raises(Refusal, match="changed since it was requested"):
+            self.approve(approval)
+        assert not MonthClosing.objects.exists()
+
+    def test_the_rules_page_has_the_limit(self) -> None:
+        row = rule_row(ApprovalRule.objects.get(kind="close_month"), now=LATER)
+        assert row.limit == "A difference of more than 100."
+        form = RuleForm(kind=ApprovalKind.CLOSE)
+        assert list(form.fields) == ["is_on", "threshold"]

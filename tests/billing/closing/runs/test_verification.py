@@ -306,7 +306,7 @@ def test_another_key_fits_nothing(month: MonthClosing, settings: Any) -> None:
 
 
 def test_content_is_the_same_whatever_the_order() -> None:
-    assert content.canonical([{"b": 1, "a": [Decimal("1.50")]}]) == b'[{"a":["1.5"],"b":1}]'
-    assert json.loads(content.canonical([LATER])) == ["2026-12-05T12:00:00.000000+00:00"]
+    assert content.canonical_row([{"b": 1, "a": [Decimal("1.50")]}]) == b'[{"a":["1.5"],"b":1}]'
+    assert json.loads(content.canonical_row([LATER])) == ["2026-12-05T12:00:00.000000+00:00"]
     with pytest.raises(TypeError):
-        content.canonical([1.5j])
+        content.canonical_row([1.5j])
