@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from django.db import connections, router
 
 _INSERTED_TOGETHER = 500
+# Rows of one COPY: the statement takes as long as its rows take to be made, and statements have a time limit.
+_COPIED_TOGETHER = 5_000
 
 
 def insert_rows(model: Any, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -24,17 +26,14 @@ def insert_rows(model: Any, rows: Iterable[Mapping[str, Any]]) -> None:
         while some := list(islice(waiting, _INSERTED_TOGETHER)):
             model._base_manager.bulk_create([model(**values) for values in some])
         return
-    first = next(waiting, None)
-    if first is None:
-        return
-    columns = ", ".join(f'"{model._meta.get_field(name).column}"' for name in first)
-    with (
-        database.cursor() as cursor,
-        cursor.copy(f'COPY "{model._meta.db_table}" ({columns}) FROM STDIN') as copy,
-    ):
-        copy.write_row(tuple(map(_copied, first.values())))
-        for values in waiting:
-            copy.write_row(tuple(map(_copied, values.values())))
+    for first in waiting:
+        columns = ", ".join(f'"{model._meta.get_field(name).column}"' for name in first)
+        with (
+            database.cursor() as cursor,
+            cursor.copy(f'COPY "{model._meta.db_table}" ({columns}) FROM STDIN') as copy,
+        ):
+            for values in chain([first], islice(waiting, _COPIED_TOGETHER - 1)):
+                copy.write_row(tuple(map(_copied, values.values())))
 
 
 def _copied(value: Any) -> Any:
