@@ -26,6 +26,10 @@ def line(amount_minor: int, **facts: Any) -> BilledLine:
         (line(8995), ("1", "billing period", "89.9500", "1 x 89.95")),
         (line(3298, days=11), ("1", "billing period", "32.9817", "11/30 x 89.95")),
         (line(9895, days=11, quantity=3), ("3", "billing period", "32.9817", "3 x 11/30 x 89.95")),
+        (
+            line(1800, rate=Decimal(20), because=DISCOUNT),
+            ("1", "billing period", "18.0000", "1 x 20.00, 10 % discount"),
+        ),
         (line(8095, because=DISCOUNT), ("1", "lump sum", "80.9500", "1 x 89.95, 10 % discount")),
         (
             line(9600, kind="overage", quantity=120_000, rate=Decimal("0.80"), per=1000),
