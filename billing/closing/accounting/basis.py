@@ -7,7 +7,7 @@ docs/reference/accounting-file.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -32,12 +32,12 @@ class BilledLine(NamedTuple):
     """The columns of a line that its quantity, unit price and basis come from."""
 
     kind: str
-    key: str
     days: int | None
     of_days: int | None
     quantity: int
     rate: Decimal | None
     per: int
+    discount_minor: int
     amount_minor: int
     because: Mapping[str, Any]
     adjusts: str = ""
@@ -72,7 +72,7 @@ def _kind_of(line: BilledLine) -> str:
     """Return the line's kind; of an adjustment that of the line that it adjusts."""
     if line.kind != LineKind.ADJUSTMENT:
         return line.kind
-    return next((each for each in line.key.split("/") if each in _UNITS), line.kind)
+    return str(line.because.get("kind", line.kind))
 
 
 def _plain_quantity(ten_thousandths: int) -> Decimal | int:
@@ -87,37 +87,34 @@ def _discount(line: BilledLine) -> Decimal:
 
 def basis_of(line: BilledLine, places: int) -> str:
     """Return how the amount was calculated, in one of the documented forms."""
-    return "".join(_parts(line, places))
-
-
-def _parts(line: BilledLine, places: int) -> Iterator[str]:
     if line.kind == LineKind.OPENING:
-        yield "opening balance"
-        return
-    if line.kind == LineKind.COMMIT:
-        days = f"{line.days}/{line.of_days} x " if line.days != line.of_days else ""
-        commit = _plain_amount(line.rate or Decimal(0), places)
-        yield f"minimum commit {days}{commit} less {_plain_amount(Decimal(line.because.get('eligible', 0)), places)}"
-        return
+        return "opening balance"
     if line.kind == LineKind.ADJUSTMENT:
         n = line.because.get("line")
-        yield f"adjusts {line.adjusts}{f' line {n}' if isinstance(n, int) else ''}"
-        if line.rate is None:
-            return
-        yield ": "
+        adjusted = f"adjusts {line.adjusts}{f' line {n}' if isinstance(n, int) else ''}"
+        return f"{adjusted}: {_arithmetic(line, places)}" if line.rate is not None else adjusted
+    return _arithmetic(line, places)
+
+
+def _arithmetic(line: BilledLine, places: int) -> str:
     if line.rate is None:
-        yield LUMP_SUM
-        return
+        return LUMP_SUM
     is_share = bool(line.days and line.of_days and line.days != line.of_days)
-    if line.quantity != 1 or not is_share:
-        yield f"{line.quantity:,} x "
-    if is_share:
-        yield f"{line.days}/{line.of_days} x "
-    yield _plain_amount(line.rate, places)
-    if line.per > 1:
-        yield f" per {line.per:,}"
+    share = f"{line.days}/{line.of_days} x " if is_share else ""
+    rate = _plain_amount(line.rate, places)
+    if _kind_of(line) == LineKind.COMMIT:
+        eligible = line.because.get("eligible")
+        less = f" {share}{rate} less {_plain_amount(Decimal(eligible), places)}" if eligible is not None else ""
+        return f"minimum commit{less}"
+    quantity = "" if line.quantity == 1 and is_share else f"{line.quantity:,} x "
+    per = f" per {line.per:,}" if line.per > 1 else ""
+    return f"{quantity}{share}{rate}{per}{_less(line, places)}"
+
+
+def _less(line: BilledLine, places: int) -> str:
     if percent := _discount(line):
-        yield f", {_trimmed(percent)} % discount"
+        return f", {_trimmed(percent)} % discount"
+    return f", less discount {as_amount(line.discount_minor, places)}" if line.discount_minor else ""
 
 
 def _plain_amount(value: Decimal, places: int) -> str:

@@ -26,7 +26,7 @@ _READ_TOGETHER = 2000
 _COLUMNS = (
     "statement__number", "reference", "statement__customer__company_name", "statement__currency", "n", "start_on",
     "end_on", "account_code", "tax_code", "offering", "account__provider_id", "account__email", "adjusts__number",
-    "kind", "key", "days", "of_days", "quantity", "rate", "per", "amount_minor", "because",
+    "kind", "days", "of_days", "quantity", "rate", "per", "discount_minor", "amount_minor", "because",
 )  # fmt: skip
 
 
@@ -72,9 +72,10 @@ def _cells(row: Sequence[Any], terms: BillingTerms, words: Mapping[str, str]) ->
     line = BilledLine._make([*columns, statement_number(adjusted, terms.number_prefix)])
     places = minor_unit_places(currency)
     price = unit_price_of(line, places)
+    description = line.because.get("description") or line_description(words[line.kind], offering)
     return [
-        name, reference, customer, start_on, end_on, account_code or terms.default_account_code,
-        line_description(words[line.kind], offering), price.quantity, price.unit, price.unit_price,
+        name, reference, customer, start_on, end_on, account_code or terms.default_account_code, description,
+        price.quantity, price.unit, price.unit_price,
         as_amount(line.amount_minor, places), currency, tax_code, basis_of(line, places), line.kind,
         provider_id or email or "", f"{name}-{n}",
     ]  # fmt: skip

@@ -105,6 +105,7 @@ def test_a_row_has_all_that_a_booking_needs() -> None:
         ([{"accounting_reference": "OLD"}], "OLD"),
         ([{"accounting_reference": ""}], "CRM-1"),
         ([{"accounting_reference": "OLD", "until": date(2026, 11, 29)}], "CRM-1"),
+        ([{"accounting_reference": "OLD", "until": LAST}], "OLD"),
         ([{"accounting_reference": "OLD"}, {"accounting_reference": "NEW", "since": LAST}], "NEW"),
         ([{"accounting_reference": "OLD"}, {"accounting_reference": "NEW", "since": LAST + DAY}], "OLD"),
     ],

@@ -126,8 +126,8 @@ def test_the_file_is_the_same_whenever_it_is_written(time_machine: Any) -> None:
     before = journal()
     period = one.usage_periods.get()
     reading(one, period, moment(date(2026, 12, 3)), 400_000)
-    offerings(one, date(2026, 12, 3), ("postkeeper.ei.pro-300k.v1", 1))
-    state(one, date(2026, 12, 4), "deleted")
+    offerings(one, date(2026, 12, 1), ("postkeeper.ei.pro-300k.v1", 1))
+    state(one, date(2026, 12, 1), "deleted")
     period.used, period.high, period.status = 400_000, 400_000, "final"
     period.current = period.latest = one.usage_snapshots.latest("as_of")
     period.save(update_fields=["used", "high", "status", "current", "latest"])

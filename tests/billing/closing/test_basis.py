@@ -14,7 +14,7 @@ DISCOUNT = {"steps": [{"step": "gross"}, {"step": "discount", "percent": "10.00"
 
 def line(amount_minor: int, **facts: Any) -> BilledLine:
     known = {
-        "kind": "base", "key": "1/base/x/2026-11-01/0", "days": 30, "of_days": 30, "quantity": 1,
+        "kind": "base", "discount_minor": 0, "days": 30, "of_days": 30, "quantity": 1,
         "rate": Decimal("89.95"), "per": 1, "because": {}, "adjusts": "",
     }  # fmt: skip
     return BilledLine(amount_minor=amount_minor, **(known | facts))
@@ -26,6 +26,10 @@ def line(amount_minor: int, **facts: Any) -> BilledLine:
         (line(8995), ("1", "billing period", "89.9500", "1 x 89.95")),
         (line(3298, days=11), ("1", "billing period", "32.9817", "11/30 x 89.95")),
         (line(9895, days=11, quantity=3), ("3", "billing period", "32.9817", "3 x 11/30 x 89.95")),
+        (
+            line(1800, rate=Decimal(20), because=DISCOUNT),
+            ("1", "billing period", "18.0000", "1 x 20.00, 10 % discount"),
+        ),
         (line(8095, because=DISCOUNT), ("1", "lump sum", "80.9500", "1 x 89.95, 10 % discount")),
         (
             line(9600, kind="overage", quantity=120_000, rate=Decimal("0.80"), per=1000),
@@ -50,10 +54,21 @@ def line(amount_minor: int, **facts: Any) -> BilledLine:
         ),
         (
             line(
-                -400, kind="adjustment", key="adj/3/9/1/overage/x/2026-10-01/0", quantity=-5000, rate=Decimal("0.80"),
-                per=1000, adjusts="000123", because={"line": 4},
+                -400, kind="adjustment", quantity=-5000, rate=Decimal("0.80"),
+                per=1000, adjusts="000123", because={"line": 4, "kind": "overage"},
             ),
             ("-5", "1000 emails", "0.8000", "adjusts 000123 line 4: -5,000 x 0.80 per 1,000"),
+        ),
+        (
+            line(
+                -360, kind="adjustment", quantity=-5000, rate=Decimal("0.80"), per=1000, discount_minor=-40,
+                adjusts="000123", because={"line": 4, "kind": "overage"},
+            ),
+            ("1", "lump sum", "-3.6000", "adjusts 000123 line 4: -5,000 x 0.80 per 1,000, less discount -0.40"),
+        ),
+        (
+            line(-360, kind="adjustment", rate=Decimal(1000), adjusts="000123", because={"line": 9, "kind": "commit"}),
+            ("1", "lump sum", "-3.6000", "adjusts 000123 line 9: minimum commit"),
         ),
         (
             line(-1, kind="adjustment", quantity=-10, rate=Decimal("0.80"), adjusts="000123"),
