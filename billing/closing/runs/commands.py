@@ -11,6 +11,7 @@ from django.db.models import Max
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from billing.closing.matching.current import current_comparisons, stale_connections
 from billing.closing.runs.statements import open_drafts
 from billing.closing.runs.worker import CLOSE
 from billing.models import BillingTerms, InvoiceComparison, MonthClosing, Statement, StatementCounter
@@ -40,6 +41,7 @@ def request_close(command: Command, *, month: date, note: str = "") -> MonthClos
     """
     require(command.person, Permission.CLOSE_MONTHS)
     month = month.replace(day=1)
+    current_comparisons(month, now=command.now)
     StatementCounter.objects.get_or_create(pk=1)
     with transaction.atomic():
         StatementCounter.objects.select_for_update().get(pk=1)  # one request at a time
@@ -62,9 +64,11 @@ def request_close(command: Command, *, month: date, note: str = "") -> MonthClos
 
 
 def unclosed_before(month: date) -> date | None:
-    """Return the earliest month before this one that has statements and was never closed."""
-    closed = MonthClosing.objects.filter(state=State.CLOSED).values("month")
-    rows = Statement.objects.filter(month__lt=month).exclude(month__in=closed)
+    """Return the earliest month before this one that has statements and was never closed. Months before the first one
+    that was closed were billed elsewhere, and stay drafts."""
+    closed = MonthClosing.objects.filter(state=State.CLOSED)
+    first = closed.order_by("month").values_list("month", flat=True).first() or month
+    rows = Statement.objects.filter(month__lt=month, month__gte=first).exclude(month__in=closed.values("month"))
     return rows.order_by("month").values_list("month", flat=True).first()
 
 
@@ -77,6 +81,12 @@ def _refuse(month: date, *, now: datetime) -> None:
     if running := MonthClosing.objects.filter(state=State.RUNNING).first():
         text = _("%(month)s is being closed. Wait until that is done.")
         raise Refusal(text % {"month": month_name(running.month)})
+    if stale_connections(month):
+        raise Refusal(_("Provider invoices are being compared. Close the month once that is done."))
+    closed = MonthClosing.objects.filter(state=State.CLOSED)
+    if closed.filter(month__gt=month).exists() and not closed.filter(month=month).exists():
+        text = _("A later month is closed already, so %(month)s stays a draft. Bill what is missing in the open month.")
+        raise Refusal(text % {"month": name})
     if earlier := unclosed_before(month):
         text = _("%(earlier)s isn't closed yet. Close it first, then %(month)s.")
         raise Refusal(text % {"earlier": month_name(earlier), "month": name})

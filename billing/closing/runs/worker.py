@@ -17,15 +17,16 @@ from django.db.models import F
 
 from billing.closing.blockers.queries import held_back
 from billing.closing.blockers.refresh import refresh_blockers
+from billing.closing.matching.comparison import compare_month
+from billing.closing.matching.scope import compared_invoices
 from billing.closing.runs.chain import finish_closing
 from billing.closing.runs.statements import close_statements, open_drafts
-from billing.models import InvoiceComparison, MonthClosing, ProviderInvoice, ProviderInvoiceLine, Side
+from billing.models import InvoiceComparison, MonthClosing, ProviderInvoice, Side
 from billing.pricing.statements.costs import CostRater
 from billing.pricing.statements.drafts import CustomerInputs, Rater, RatingCounts, customer_groups, rated_customers
 from billing.pricing.statements.frozen import frozen_case
 from billing.pricing.statements.locks import lock_group, lock_month
 from billing.pricing.statements.storage import closed_owners
-from billing.usage.periods import last_day
 from portal.leases import AT_ONCE, LostLease, work_on
 
 log = structlog.get_logger(__name__)
@@ -128,6 +129,7 @@ class _Closer:
             if closed_owners(Side.COST, self.month, [pk]) or comparisons.filter(closing__isnull=False).exists():
                 return
             invoices = self._hold_invoices(pk)
+            compare_month(pk, self.month, now=self.now)
             refresh_blockers(Side.COST, self.month, [pk], now=self.now)
             if self._is_open(pk):
                 return
@@ -143,10 +145,6 @@ class _Closer:
         return open_drafts(self.month).filter(connection=pk).exists()
 
     def _hold_invoices(self, pk: int) -> list[int]:
-        """Lock the invoices with service that ended in this month, before they are compared: what is entered meanwhile
-        stays open."""
-        days = (self.month, last_day(self.month))
-        lines = ProviderInvoiceLine.objects.filter(end_on__range=days).values("invoice")
-        found = ProviderInvoice.objects.filter(connection=pk, state=ProviderInvoice.State.ENTERED, closing=None)
-        held = found.filter(pk__in=lines).select_for_update(no_key=True).order_by("pk")
-        return list(held.values_list("pk", flat=True))
+        """Lock the invoices that the month compares, before they are compared: what is entered meanwhile stays open."""
+        found = ProviderInvoice.objects.filter(pk__in=compared_invoices(pk, self.month), closing=None)
+        return list(found.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
