@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from billing.closing.invoices.texts import AccountNames, amount_text, minor_of
+from billing.closing.invoices.texts import AccountNames, minor_of, typed_amount
 from billing.models import ProviderInvoice, ProviderInvoiceLine
 from billing.pricing.amounts import check_currency
 from billing.pricing.rating.currency import minor_unit_places
@@ -34,7 +34,7 @@ COMPARE = "billing.compare_invoices"
 
 def header_of(invoice: ProviderInvoice) -> dict[str, Any]:
     """Return the header as its form shows it."""
-    total = amount_text(invoice.total_minor, invoice.currency)
+    total = typed_amount(invoice.total_minor, invoice.currency)
     return {"number": invoice.number, "issued_on": invoice.issued_on, "currency": invoice.currency, "total": total,
             "note": invoice.note}  # fmt: skip
 
@@ -42,7 +42,7 @@ def header_of(invoice: ProviderInvoice) -> dict[str, Any]:
 def line_facts(line: ProviderInvoiceLine, currency: str) -> dict[str, Any]:
     """Return a line as its form shows it."""
     return {name: getattr(line, name) for name in LINE if name != "amount"} | {
-        "amount": amount_text(line.amount_minor, currency)
+        "amount": typed_amount(line.amount_minor, currency)
     }
 
 

@@ -41,7 +41,7 @@ _SANE = (date(2000, 1, 1), date(2200, 1, 1))
 
 @dataclass
 class InvoiceFile:
-    """What a file says: the invoice's header and the sum of its lines, or errors."""
+    """The contents of a file: the invoice's header and the sum of its lines, or errors."""
 
     number: str = ""
     issued_on: date | None = None

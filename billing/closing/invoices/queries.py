@@ -49,7 +49,7 @@ class InvoiceFilters(ListFilters):
         return found
 
 
-class LineFilters(ListFilters):
+class InvoiceLineFilters(ListFilters):
     kind = Filter(_("Kind"), one_of(InvoiceLineKind.values), lookup="kind")
     account = Filter(_("Account"), one_of(MATCHES))
     q = search_filter()
@@ -95,14 +95,14 @@ def invoice_page(filters: InvoiceFilters, number: str) -> LongPage:
     return long_page(KeyedRows(filters.narrowed().order_by("-issued_on", "-pk"), rows), number, A_PAGE)
 
 
-def line_page(invoice: ProviderInvoice, filters: LineFilters, number: str) -> LongPage:
+def line_page(invoice: ProviderInvoice, filters: InvoiceLineFilters, number: str) -> LongPage:
     rows = ProviderInvoiceLine.objects.select_related("account")
     return long_page(KeyedRows(filters.narrowed(invoice).order_by("n"), rows), number, LINES_A_PAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceTotals:
-    """What an invoice's lines come to: `missing_minor` is what its total has beyond them."""
+    """The sums of an invoice's lines: `missing_minor` is what its total has beyond them."""
 
     lines: int
     sum_minor: int

@@ -23,7 +23,7 @@ def minor_of(text: str, currency: str, *, field: str) -> int:
     return int(minor)
 
 
-def amount_text(minor: int, currency: str) -> str:
+def typed_amount(minor: int, currency: str) -> str:
     """Return an amount as a form shows it, such as "1250.50"."""
     return canonical_amount(str(as_amount(minor, minor_unit_places(currency))))
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from billing.closing.invoices import commands, queries
 from billing.closing.invoices.csv_file import COLUMNS, InvoiceFile, check_file, lines_of
 from billing.closing.invoices.forms import HeaderForm, ImportInvoiceForm, NewInvoiceForm, WithdrawForm
-from billing.closing.invoices.queries import InvoiceFilters, LineFilters
+from billing.closing.invoices.queries import InvoiceFilters, InvoiceLineFilters
 from billing.closing.invoices.texts import AccountNames, minor_of
 from billing.models import InvoiceLineKind, ProviderInvoice
 from billing.pricing.statements.amounts import minor_text
@@ -118,7 +118,7 @@ def may_change(request: HttpRequest, invoice: ProviderInvoice) -> bool:
 
 @require_GET
 def provider_invoice(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    invoice, filters = invoice_or_404(public_id), LineFilters(request.GET)
+    invoice, filters = invoice_or_404(public_id), InvoiceLineFilters(request.GET)
     page = queries.line_page(invoice, filters, request.GET.get("page", ""))
     context = {
         "invoice": invoice,

@@ -37,7 +37,7 @@ class InvoicedLine:
 
 
 @dataclass(frozen=True, slots=True)
-class OurLine:
+class StatedLine:
     """A line of a statement: what an account costs, or what its customer is billed."""
 
     kind: str
@@ -56,9 +56,9 @@ class Cluster:
     start: date
     end: date
     invoiced: list[InvoicedLine] = field(default_factory=list)
-    costs: list[OurLine] = field(default_factory=list)
+    costs: list[StatedLine] = field(default_factory=list)
 
-    def add(self, line: InvoicedLine | OurLine) -> None:
+    def add(self, line: InvoicedLine | StatedLine) -> None:
         self.end = max(self.end, line.end)
         if isinstance(line, InvoicedLine):
             self.invoiced.append(line)
@@ -78,7 +78,7 @@ class Cluster:
     def cost_minor(self) -> int | None:
         return sum(line.minor for line in self.costs) if self.costs else None
 
-    def overlaps(self, line: OurLine) -> bool:
+    def overlaps(self, line: StatedLine) -> bool:
         return line.start <= self.end and line.end >= self.start
 
 
@@ -89,7 +89,7 @@ class Components:
         self.shared = shared
         self.by_offering = all(line.offering for line in invoiced if line.kind in _EXTRAS)
 
-    def of(self, line: InvoicedLine | OurLine) -> Component:
+    def of(self, line: InvoicedLine | StatedLine) -> Component:
         if line.kind == TOTAL:
             return TOTAL, ""
         if self.shared:
@@ -100,11 +100,11 @@ class Components:
 
 
 def clusters_of(
-    invoiced: Sequence[InvoicedLine], costs: Sequence[OurLine], components: Components
+    invoiced: Sequence[InvoicedLine], costs: Sequence[StatedLine], components: Components
 ) -> Iterator[Cluster]:
     """Yield the clusters of one account, or of what names none. Tax isn't compared."""
-    found: dict[Component, list[InvoicedLine | OurLine]] = defaultdict(list)
-    both: list[InvoicedLine | OurLine] = [*invoiced, *costs]
+    found: dict[Component, list[InvoicedLine | StatedLine]] = defaultdict(list)
+    both: list[InvoicedLine | StatedLine] = [*invoiced, *costs]
     for line in both:
         if line.kind != InvoiceLineKind.TAX:
             found[components.of(line)].append(line)

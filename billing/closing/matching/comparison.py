@@ -1,6 +1,6 @@
 """Compares what a provider invoiced for a month with the cost by our figures, and with what customers are billed.
 
-    compare_month(connection, month, now=now)
+    compare_with_invoices(connection, month, now=now)
 
 Accounts are read in chunks and results stored as they come, so that 100,000 accounts take little memory. Currencies are
 never added: each has a comparison of its own.
@@ -23,10 +23,10 @@ from billing.closing.matching.clusters import (
     Cluster,
     Components,
     InvoicedLine,
-    OurLine,
+    StatedLine,
     clusters_of,
 )
-from billing.closing.matching.scope import ENTERED, Scope, scopes_of
+from billing.closing.matching.scope import ENTERED, MonthScope, scopes_of
 from billing.models import (
     ConnectionBilling,
     InvoiceComparison,
@@ -53,7 +53,7 @@ _WRITTEN = (
 )  # fmt: skip
 
 
-def compare_month(connection_pk: int, month: date, *, now: datetime) -> list[InvoiceComparison]:
+def compare_with_invoices(connection_pk: int, month: date, *, now: datetime) -> list[InvoiceComparison]:
     """Compare a connection's month if anything changed since, and return its comparisons, one of each currency.
 
     A closed comparison stays as it is.
@@ -68,7 +68,7 @@ def compare_month(connection_pk: int, month: date, *, now: datetime) -> list[Inv
 
 
 class _Comparison:
-    def __init__(self, scope: Scope, stored: dict[str, InvoiceComparison], *, now: datetime) -> None:
+    def __init__(self, scope: MonthScope, stored: dict[str, InvoiceComparison], *, now: datetime) -> None:
         self.scope, self.stored, self.now = scope, stored, now
         self.stamp = scope.stamp  # before anything is read: what changes from now on is compared again
         billing = ConnectionBilling.objects.filter(connection=scope.connection)
@@ -171,10 +171,10 @@ class _Matches:
                     invoiced.get(pk, []), costs.get(pk, []), sold.get(pk, []), account=pk, needs_bill=not is_test
                 )
 
-    def _ours(self, accounts: Collection[int]) -> tuple[dict[int, list[OurLine]], dict[int, list[OurLine]]]:
+    def _ours(self, accounts: Collection[int]) -> tuple[dict[int, list[StatedLine]], dict[int, list[StatedLine]]]:
         """Return cost and sell lines of the accounts, in one query."""
-        costs: dict[int, list[OurLine]] = defaultdict(list)
-        sold: dict[int, list[OurLine]] = defaultdict(list)
+        costs: dict[int, list[StatedLine]] = defaultdict(list)
+        sold: dict[int, list[StatedLine]] = defaultdict(list)
         month, wanted = self.whole.scope.month, set(self.costs)
         rows = StatementLine.objects.filter(account__in=list(accounts), statement__month__in=self.whole.months)
         columns = (
@@ -183,7 +183,7 @@ class _Matches:
         )  # fmt: skip
         found = rows.exclude(kind__in=_OTHER).order_by("pk").values_list(*columns)
         for account, statement, side, of_month, *told in found:
-            line = OurLine(*told)
+            line = StatedLine(*told)
             if side == Side.SELL:
                 sold[account or 0].append(line)
                 if of_month == month and self.counts_billed:
@@ -215,7 +215,7 @@ class _Matches:
         sums: dict[tuple[Any, ...], int] = defaultdict(int)
         for month_line in self._shared_sold():
             sums[month_line[:-1]] += month_line[-1]
-        sold = [OurLine(SHARED, "", start, end, minor, currency) for (start, end, currency), minor in sums.items()]
+        sold = [StatedLine(SHARED, "", start, end, minor, currency) for (start, end, currency), minor in sums.items()]
         rows = self.lines.order_by("pk").values_list(*_INVOICED)
         invoiced = [InvoicedLine(*row) for row in rows]
         insert_rows(InvoiceMatch, list(self._results([*invoiced, *missing], self._costs_of(), sold, needs_bill=True)))
@@ -231,18 +231,18 @@ class _Matches:
                 self.whole.billed[currency] += int(minor)
             yield start, end, currency, int(minor)
 
-    def _costs_of(self, **which: Any) -> list[OurLine]:
+    def _costs_of(self, **which: Any) -> list[StatedLine]:
         """Return lines of the cost statement together, by kind, offering and service period."""
         rows = StatementLine.objects.filter(statement__in=self.costs, **which).exclude(kind__in=_OTHER).order_by()
         told = rows.values_list("kind", "offering", "start_on", "end_on").annotate(minor=Sum("amount_minor"))
         currency = self.comparison.currency
-        return [OurLine(kind, name, start, end, int(minor), currency) for kind, name, start, end, minor in told]
+        return [StatedLine(kind, name, start, end, int(minor), currency) for kind, name, start, end, minor in told]
 
     def _results(
         self,
         invoiced: Sequence[InvoicedLine],
-        costs: Sequence[OurLine],
-        sold: Sequence[OurLine],
+        costs: Sequence[StatedLine],
+        sold: Sequence[StatedLine],
         *,
         account: int | None = None,
         text: str = "",

@@ -13,8 +13,8 @@ from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Abs
 
 from billing.closing.invoices.commands import COMPARE
-from billing.closing.matching.comparison import compare_month
-from billing.closing.matching.scope import ENTERED, Scope, scopes_of
+from billing.closing.matching.comparison import compare_with_invoices
+from billing.closing.matching.scope import ENTERED, MonthScope, scopes_of
 from billing.models import InvoiceComparison, ProviderInvoiceLine
 from billing.usage.periods import month_after
 from portal.queue import enqueue_on_commit
@@ -35,7 +35,7 @@ def current_comparisons(
     wanted = None if connections is None else list(connections)
     for scope in _stale(month, wanted):
         if _lines(scope) <= AT_ONCE:
-            compare_month(scope.connection, month, now=now)
+            compare_with_invoices(scope.connection, month, now=now)
         else:
             enqueue_on_commit(COMPARE, scope.connection)
     found = InvoiceComparison.objects.filter(month=month).select_related("connection", "closing")
@@ -49,7 +49,7 @@ def stale_connections(month: date, connections: list[int] | None = None) -> set[
     return {scope.connection for scope in _stale(month, connections)}
 
 
-def _stale(month: date, connections: list[int] | None) -> list[Scope]:
+def _stale(month: date, connections: list[int] | None) -> list[MonthScope]:
     rows = InvoiceComparison.objects.filter(month=month)
     stamps: dict[int, set[str]] = {}
     closed = set()
@@ -66,7 +66,7 @@ def _stale(month: date, connections: list[int] | None) -> list[Scope]:
     ]
 
 
-def _lines(scope: Scope) -> int:
+def _lines(scope: MonthScope) -> int:
     """Return how many lines a comparison reads, counted as far as it matters."""
     invoiced = scope.lines[: AT_ONCE + 1].count()
     return invoiced + (scope.costs.aggregate(n=Sum("lines_count"))["n"] or 0)
@@ -89,7 +89,7 @@ def compare_connection(connection: int, *, now: datetime) -> None:
     months |= set(_rated_months(now))
     for month in sorted(months):
         if _stale(month, [connection]):
-            compare_month(connection, month, now=now)
+            compare_with_invoices(connection, month, now=now)
 
 
 def enqueue_comparisons(*, now: datetime) -> None:

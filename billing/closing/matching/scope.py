@@ -35,7 +35,7 @@ HAS_LINES = Q(Exists(ProviderInvoiceLine.objects.filter(invoice=OuterRef("pk")))
 
 
 @dataclass(slots=True)
-class Scope:
+class MonthScope:
     """A connection's month, as far as few short queries tell."""
 
     connection: int
@@ -65,7 +65,7 @@ class Scope:
 
     @property
     def has_anything(self) -> bool:
-        """Whether the month has a comparison at all. A query or two, so ask only where none is stored."""
+        """Return whether the month has a comparison at all. A query or two, so ask only where none is stored."""
         return any(self.carried.values()) or self.costs.exists() or self.lines.exists() or self.bare_invoices.exists()
 
     @property
@@ -93,12 +93,12 @@ def compared_invoices(connection: int, month: date) -> list[int]:
     return list(ProviderInvoice.objects.filter(either).order_by("pk").values_list("pk", flat=True))
 
 
-def scopes_of(month: date, connections: Collection[int] | None = None) -> list[Scope]:
+def scopes_of(month: date, connections: Collection[int] | None = None) -> list[MonthScope]:
     """Return the scopes of all connections, or of some. The number of queries is always the same."""
     wanted = Connection.objects.order_by("pk")
     if connections is not None:
         wanted = wanted.filter(pk__in=connections)
-    found = {pk: Scope(pk, month) for pk in wanted.values_list("pk", flat=True)}
+    found = {pk: MonthScope(pk, month) for pk in wanted.values_list("pk", flat=True)}
     _add_tolerances(found)
     _add_last_closed(found, month)
     _add_carried(found, month)
@@ -111,14 +111,14 @@ def scopes_of(month: date, connections: Collection[int] | None = None) -> list[S
     return list(found.values())
 
 
-def _add_tolerances(scopes: dict[int, Scope]) -> None:
+def _add_tolerances(scopes: dict[int, MonthScope]) -> None:
     rows = ConnectionBilling.objects.filter(connection__in=scopes)
     for pk, tolerance, source in rows.values_list("connection", "tolerance_minor", "cost_source"):
         scopes[pk].tolerance_minor = tolerance
         scopes[pk].facts.append(source)
 
 
-def _add_last_closed(scopes: dict[int, Scope], month: date) -> None:
+def _add_last_closed(scopes: dict[int, MonthScope], month: date) -> None:
     compared = InvoiceComparison.objects.filter(closing__isnull=False)
     rated = Statement.objects.filter(side=Side.COST, state=Statement.State.CLOSED)
     for rows in (compared, rated):
@@ -128,7 +128,7 @@ def _add_last_closed(scopes: dict[int, Scope], month: date) -> None:
             scopes[pk].last_closed = max(known, last) if known else last
 
 
-def _add_carried(scopes: dict[int, Scope], month: date) -> None:
+def _add_carried(scopes: dict[int, MonthScope], month: date) -> None:
     """Add what the last comparison before the month left, and opening balances since then."""
     since: dict[tuple[int, str], date] = {}
     earlier = InvoiceComparison.objects.filter(connection__in=scopes, month__lt=month).order_by("month")
@@ -147,14 +147,14 @@ def _last_of_each(rows: Iterable[InvoiceComparison]) -> Iterable[InvoiceComparis
     return {(row.connection_id, row.currency): row for row in rows}.values()
 
 
-def _add_invoices(scopes: dict[int, Scope]) -> None:
+def _add_invoices(scopes: dict[int, MonthScope]) -> None:
     rows = ProviderInvoice.objects.filter(connection__in=scopes).order_by("connection", "state").values("connection")
     told = rows.values("connection", "state").annotate(n=Count("pk"), last=Max("pk"), edits=Sum("edits"))
     for row in told:
         scopes[row["connection"]].facts.append(sorted(row.items()))
 
 
-def _add_costs(scopes: dict[int, Scope], month: date) -> None:
+def _add_costs(scopes: dict[int, MonthScope], month: date) -> None:
     rows = Statement.objects.filter(side=Side.COST, connection__in=scopes, month=month).order_by("pk")
     by_connection: dict[int, list[Any]] = defaultdict(list)
     for pk, *told in rows.values_list("connection", "pk", "currency", "inputs", "rated_at", "total_minor"):

@@ -1,4 +1,4 @@
-"""What a comparison's results are called, and what to do next about each, in a sentence."""
+"""Names of a comparison's results, and the next step for each, in a sentence."""
 
 from __future__ import annotations
 

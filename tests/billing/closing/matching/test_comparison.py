@@ -11,7 +11,7 @@ from billing.closing.invoices import commands
 from billing.closing.matching import comparison as comparing
 from billing.closing.matching import current
 from billing.closing.matching.commands import accept_difference
-from billing.closing.matching.comparison import compare_month
+from billing.closing.matching.comparison import compare_with_invoices
 from billing.closing.matching.current import current_comparisons, differences_of, stale_connections
 from billing.closing.matching.scope import compared_invoices
 from billing.models import (
@@ -44,7 +44,7 @@ def accounts(n: int, **facts: Any) -> list[Account]:
 
 
 def compared(connection: Connection, month: date = NOVEMBER) -> InvoiceComparison:
-    (found,) = compare_month(connection.pk, month, now=NOW)
+    (found,) = compare_with_invoices(connection.pk, month, now=NOW)
     return found
 
 
@@ -177,7 +177,7 @@ def test_currencies_are_never_added() -> None:
     (one,) = accounts(1)
     connection = agreed(one)
     invoice(connection, line(one), currency="USD")
-    found = {each.currency: each for each in compare_month(connection.pk, NOVEMBER, now=NOW)}
+    found = {each.currency: each for each in compare_with_invoices(connection.pk, NOVEMBER, now=NOW)}
     assert {key: (each.invoice_minor, each.cost_minor) for key, each in found.items()} == {
         "EUR": (0, 8995),
         "USD": (8995, 0),
@@ -296,7 +296,7 @@ class TestClosed:
         found = compared(connection, DECEMBER)
         assert (found.invoice_minor, found.accumulated_minor) == (100, 100)
         assert found.matches.get().is_billed
-        assert compare_month(connection.pk, date(2027, 1, 1), now=NOW)[0].invoice_minor == 0
+        assert compare_with_invoices(connection.pk, date(2027, 1, 1), now=NOW)[0].invoice_minor == 0
         close(found)
         assert compared(connection, date(2027, 1, 1)).invoice_minor == 0
 
