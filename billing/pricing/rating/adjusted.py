@@ -27,8 +27,8 @@ UNDECIDED = frozenset({"missing", "disputed", "not_final", "interval", "open_end
 @dataclass(frozen=True, slots=True)
 class Adjustment:
     """Changes that one late figure makes. `lines` have differences as quantity, gross, discount, and amount, and the
-    key of the line that they correct. `undecided` are codes of findings: the figure isn't exact, so nothing is changed, and
-    the next one is compared with the last exact one. `before` is None for a billing period that the case lacked."""
+    key of the line that they correct. `undecided` are codes of findings: the figure isn't exact, so nothing is changed,
+    and the next one is compared with the last exact one. `before` is None for a billing period that the case lacked."""
 
     late: inputs.LateFigure
     before: inputs.RatedPeriod | None
