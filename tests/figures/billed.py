@@ -42,7 +42,7 @@ from tests.support.closing import close_month
 
 ANCHORS = (1, 3, 28, 29, 30, 31)
 UNDECIDED = (Status.INTERVAL, Status.MISSING, Status.DISPUTED)
-INCLUDED = {"essentials-50k": 50_000, "pro-100k": 100_000, "pro-300k": 300_000}
+INCLUDED = {"essentials-50k": 4_000, "pro-100k": 9_000, "pro-300k": 30_000}
 MODES: dict[str, dict[str, Any]] = {
     "essentials-50k": {},
     "pro-100k": {"mode": "volume"},

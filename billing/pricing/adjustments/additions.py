@@ -1,4 +1,4 @@
-"""What a customer's statements of a month have beside the rated case: opening balances, and adjustments of closed
+"""Lines that a customer's statements of a month have beside the rated case: opening balances, and adjustments of closed
 months (R9). Neither counts toward a minimum commit, and neither is discounted."""
 
 from __future__ import annotations

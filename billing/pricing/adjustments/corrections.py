@@ -18,7 +18,7 @@ from customers.models import Account, AccountSpan
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a late version changes of a closed statement. `package` is the account's."""
+    """Difference that a late version makes to a closed statement. `package` is the account's."""
 
     statement: ClosedStatement
     figure: FigureRow

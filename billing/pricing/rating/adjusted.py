@@ -26,9 +26,9 @@ UNDECIDED = frozenset({"missing", "disputed", "not_final", "interval", "open_end
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What one late figure changes. `lines` have differences as quantity, gross, discount, and amount, and the key of
-    the line that they correct. `undecided` are codes of findings: the figure isn't exact, so nothing is changed, and
-    the next one is compared with the last exact one. `before` is None for a billing period that the case lacked."""
+    """Changes that one late figure makes. `lines` have differences as quantity, gross, discount, and amount, and the
+    key of the line that they correct. `undecided` are codes of findings: the figure isn't exact, so nothing is changed,
+    and the next one is compared with the last exact one. `before` is None for a billing period that the case lacked."""
 
     late: inputs.LateFigure
     before: inputs.RatedPeriod | None
@@ -70,7 +70,7 @@ class _RatedMonth:
         old = [*self._of(late.account), *self._commit()]
         self.accounts[late.account], self._lines[late.account] = changed, lines
         self._begins[name] = period.start
-        return Adjustment(late, before, tuple(differences(old, [*lines, *self._commit()])))
+        return Adjustment(late, before, tuple(line_differences(old, [*lines, *self._commit()])))
 
     def _of(self, account: str) -> list[RatedLine]:
         if account not in self._lines:
@@ -103,7 +103,7 @@ def _undecided(findings: Iterable[RatingFinding], period: inputs.RatedPeriod) ->
     return tuple(dict.fromkeys(codes))
 
 
-def differences(before: Iterable[RatedLine], after: Iterable[RatedLine]) -> Iterator[RatedLine]:
+def line_differences(before: Iterable[RatedLine], after: Iterable[RatedLine]) -> Iterator[RatedLine]:
     """Yield a line for each line that differs, in the order of R7; what is gone or has another price is reversed first.
 
     In mode volume a total in another tier is another line, so it gives a reversal at the old rate and a line at the

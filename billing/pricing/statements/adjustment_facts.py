@@ -1,4 +1,4 @@
-"""What a page tells of an adjustment: which line of which closed statement it corrects, why, and by how much."""
+"""Explanation of an adjustment for pages: which line of which closed statement it corrects, why, and by how much."""
 
 from __future__ import annotations
 
