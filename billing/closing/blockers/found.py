@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from billing.closing.blockers.kinds import DIFFERENCE, INTERVAL, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT
+from billing.closing.blockers.kinds import DIFFERENCE, IGNORED, INTERVAL, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT
 from billing.closing.blockers.kinds import WITHOUT_ACCOUNT as WHOLE
 from billing.models import InvoiceComparison, LineKind, Side, Statement, StatementFinding, StatementLine
 from billing.pricing.references import customer_reference
@@ -114,7 +114,9 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
     if not inexact:
         return
     open_lines = _open_lines(inexact)
-    findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact).exclude(kind__in=NOTED - {INTERVAL})
+    findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact).exclude(
+        kind__in=(NOTED | IGNORED) - {INTERVAL}
+    )
     undecided, at_change, intervals = set(), set(), set()
     for statement, account, kind, offering, detail in findings.order_by("pk").values_list(
         "statement", "account", "kind", "offering", "detail"

@@ -36,10 +36,14 @@ OF_CLOSING: dict[str, FindingLabel] = {
 # A person decides the figure of these; accepting them would bill a guess. All others may be accepted with a reason.
 OF_FIGURES = frozenset({"missing", "disputed", "open_ended", "not_final", INTERVAL})
 # They concern all of a customer or connection, others an account of it.
-WITHOUT_ACCOUNT = frozenset({"no_contract", "no_price_list", "unpriced", "no_cost_source", "no_report"})
+WITHOUT_ACCOUNT = frozenset({"no_contract", "no_price_list", "unpriced", "no_report"})
+# A connection whose cost nobody looks at blocks nothing: its cost statement stays open.
+IGNORED = frozenset({"no_cost_source"})
 # The order of the filter.
 KINDS: dict[str, str | Promise] = {
-    code: label.title for code, label in (FINDINGS | OF_CLOSING).items() if code in OF_CLOSING or not label.is_noted
+    code: label.title
+    for code, label in (FINDINGS | OF_CLOSING).items()
+    if code in OF_CLOSING or not (label.is_noted or code in IGNORED)
 }
 
 

@@ -72,8 +72,10 @@ def month_rows(months: Sequence[date], *, now: datetime) -> list[MonthRow]:
 
 def closed_totals(closing: MonthClosing | None) -> list[tuple[str, str, int]]:
     """Return currency, amount and number of the statements that a closing's month has closed by then."""
-    found = (closing.totals or {}).get("currencies", {}) if closing else {}
-    return [(code, minor_text(int(each["total"]), code), int(each["count"])) for code, each in sorted(found.items())]
+    found = (closing.totals or {}).get("sell", {}) if closing else {}
+    return [
+        (code, minor_text(int(each["minor"]), code), int(each["statements"])) for code, each in sorted(found.items())
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,6 @@ def _fixed_on(row: Blocker, details: Sequence[dict[str, Any]]) -> str:
             return reverse(pages[row.kind], args=[row.customer.public_id])
     if row.kind == "unpriced":
         return reverse("billing:unpriced")
-    if row.connection and row.kind == "no_cost_source":
-        return reverse("billing:connection-billing", args=[row.connection.public_id])
     if row.connection and row.kind == DIFFERENCE:
         return reverse("billing:invoice-comparison", args=[row.connection.public_id, f"{row.month:%Y-%m}"])
     if row.connection and row.kind in (UNKNOWN_ACCOUNT, "report_differs"):

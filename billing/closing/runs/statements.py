@@ -25,10 +25,10 @@ def open_drafts(month: date) -> QuerySet[Statement]:
 
 
 def close_statements(
-    run: MonthClosing, side: Side, owners: Collection[int], *, cases: Cases | None = None, now: datetime
+    run: MonthClosing, side: Side, owners: Collection[int], *, cases: Cases | None = None, batch: int, now: datetime
 ) -> int:
     """Close the drafts of those customers (sell) or connections (cost) that nothing blocks; return how many. Needs a
-    transaction: of numbers none is missing."""
+    transaction: of numbers none is missing. `batch`: the last ledger batch before their figures were read."""
     column = Owner(side, 0).column
     blocked = held_back(side, run.month, owners)
     drafts = stored_drafts(side, run.month, set(owners) - blocked).filter(state=Statement.State.DRAFT)
@@ -44,11 +44,11 @@ def close_statements(
         _keep_cases(rows, cases)
     _number([each for each in rows if side == Side.SELL and each.currency and each.lines_count])
     for each in rows:
-        each.state, each.closing, each.closed_at = Statement.State.CLOSED, run, now
+        each.state, each.closing, each.closed_at, each.batch = Statement.State.CLOSED, run, now, batch
     digests = statement_digests(rows)
     for each in rows:
         each.digest = digests[each.pk]
-    update_rows(rows, ("state", "closing", "closed_at", "number", "digest"))
+    update_rows(rows, ("state", "closing", "closed_at", "number", "batch", "digest"))
     return len(rows)
 
 

@@ -17,7 +17,7 @@ from django.db.models import F
 
 from billing.closing.blockers.queries import held_back
 from billing.closing.blockers.refresh import refresh_blockers
-from billing.closing.matching.comparison import compare_month
+from billing.closing.matching.comparison import compare_with_invoices
 from billing.closing.matching.scope import compared_invoices
 from billing.closing.runs.chain import finish_closing
 from billing.closing.runs.statements import close_statements, open_drafts
@@ -27,6 +27,7 @@ from billing.pricing.statements.drafts import CustomerInputs, Rater, RatingCount
 from billing.pricing.statements.frozen import frozen_case
 from billing.pricing.statements.locks import lock_group, lock_month
 from billing.pricing.statements.storage import closed_owners
+from billing.usage.ledger import last_batch
 from portal.leases import AT_ONCE, LostLease, work_on
 
 log = structlog.get_logger(__name__)
@@ -105,10 +106,11 @@ class _Closer:
         with transaction.atomic():
             self._renew(position=customers[-1], customers_done=F("customers_done") + len(customers))
             lock_month(Side.SELL, self.month, lock_group(customers[0]))
+            batch = last_batch()  # before the figures are read: later versions of them become adjustments
             inputs = self.rater.refresh(customers, RatingCounts())
             owners = set(customers) - closed_owners(Side.SELL, self.month, customers)
             refresh_blockers(Side.SELL, self.month, owners, now=self.now)
-            close_statements(self.run, Side.SELL, owners, cases=self._cases(inputs), now=self.clock())
+            close_statements(self.run, Side.SELL, owners, cases=self._cases(inputs), batch=batch, now=self.clock())
         self.run.tries = 0
 
     def _cases(self, inputs: list[CustomerInputs]) -> dict[tuple[int | None, str], str]:
@@ -124,24 +126,25 @@ class _Closer:
         with transaction.atomic():
             self._renew()
             lock_month(Side.COST, self.month, pk)
+            batch = last_batch()
             self.costs.refresh(pk)
             comparisons = InvoiceComparison.objects.filter(connection=pk, month=self.month)
             if closed_owners(Side.COST, self.month, [pk]) or comparisons.filter(closing__isnull=False).exists():
                 return
             invoices = self._hold_invoices(pk)
-            compare_month(pk, self.month, now=self.now)
+            compare_with_invoices(pk, self.month, now=self.now)
             refresh_blockers(Side.COST, self.month, [pk], now=self.now)
-            if self._is_open(pk):
+            if self._is_open(pk, batch):
                 return
             comparisons.update(closing=self.run)
             ProviderInvoice.objects.filter(pk__in=invoices).update(closing=self.run)
         self.run.tries = 0
 
-    def _is_open(self, pk: int) -> bool:
+    def _is_open(self, pk: int, batch: int) -> bool:
         """Close the connection's statement, if it has one; return whether something blocks it."""
         if pk in held_back(Side.COST, self.month, [pk]):
             return True
-        close_statements(self.run, Side.COST, [pk], now=self.clock())
+        close_statements(self.run, Side.COST, [pk], batch=batch, now=self.clock())
         return open_drafts(self.month).filter(connection=pk).exists()
 
     def _hold_invoices(self, pk: int) -> list[int]:

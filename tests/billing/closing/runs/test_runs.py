@@ -7,27 +7,24 @@ from typing import Any
 
 import pytest
 
+from billing.closing.matching.commands import accept_difference
 from billing.closing.runs import worker
 from billing.closing.runs.commands import request_close, review_begins
 from billing.closing.runs.verification import verify_closed_months
 from billing.closing.runs.worker import close_month, due_closings
 from billing.models import (
     BillingTerms,
-    Blocker,
-    ConnectionBilling,
-    InvoiceComparison,
     MonthClosing,
     PriceList,
     ProviderInvoice,
-    ProviderInvoiceLine,
     Statement,
     StatementCase,
     UsagePeriod,
 )
 from billing.pricing.rating.engine import rate
-from billing.pricing.statements.costs import cost_draft_of
 from billing.pricing.statements.drafts import draft_of, rate_month
 from billing.pricing.statements.frozen import FrozenCases
+from billing.pricing.statements.numbers import billing_terms
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.approvals.actions import action_of
@@ -40,12 +37,11 @@ from portal.approvals.queries import rule_row
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
-from tests.billing.closing.closed import LATER, block, close, finance, request
+from tests.billing.closing.closed import LATER, block, close, compared, finance, request, unblock
+from tests.billing.closing.invoiced import invoice, line
 from tests.billing.pricing.statements.agreed import (
-    BASE,
     NOVEMBER,
     NOW,
-    OVERAGE,
     account,
     contract,
     customer_with,
@@ -106,12 +102,11 @@ class TestClose:
 
     def test_what_is_blocked_closes_in_a_later_run(self) -> None:
         _first, second, _third = customers(3)
-        blocker = block(second)
+        block(second)
         run = close()
         assert (run.statements_closed, run.held_back, numbers()) == (2, 1, [1, None, 2])
         UsagePeriod.objects.filter(account=second.accounts.get()).update(used=0, high=0)
-        blocker.resolved_at = LATER
-        blocker.save(update_fields=["resolved_at"])
+        unblock(second)
         again = close()
         assert (again.n, again.seq, again.prev_hash, again.statements_closed) == (2, 2, run.row_hash, 1)
         assert numbers() == [1, 3, 2]
@@ -120,7 +115,7 @@ class TestClose:
 
     def test_an_accepted_blocker_holds_nothing_back(self) -> None:
         (first,) = customers(1)
-        block(first, accepted_at=LATER, accepted_by=finance(), accepted_reason="Agreed by phone.")
+        block(first, accepted="Agreed by phone.")
         run = close()
         assert (run.statements_closed, run.contents["acceptances"]["rows"]) == (1, 1)
 
@@ -129,7 +124,7 @@ class TestClose:
         figure(one, 5)
         run = close()
         assert (run.statements_closed, run.held_back) == (0, 1)
-        block(one.customer, accepted_at=LATER, accepted_by=finance(), accepted_reason="A trial.")
+        block(one.customer, accepted="A trial.")
         run = close()
         assert (run.statements_closed, run.held_back) == (1, 0)
         statement = Statement.objects.get(side="sell")
@@ -164,59 +159,33 @@ class TestClose:
 
 
 class TestConnections:
-    def connection(self) -> Connection:
-        _customer, one = customer_with(used=130_500)
-        prices = price_list(BASE, OVERAGE, name="Provider", side="cost", currency="USD")
-        ConnectionBilling.objects.create(connection=one.connection, cost_source="price_list", cost_list=prices)
-        return one.connection
-
     def test_cost_closes_with_its_invoices(self) -> None:
-        connection = self.connection()
-        cost_draft_of(connection.pk, NOVEMBER, now=NOW)
-        compared, other = invoice(connection), invoice(connection, number="B", end=date(2026, 12, 31))
-        comparison = compare(connection, 9000, 8000)
+        _customer, one = customer_with()
+        comparison = compared(one.connection, 9000, 8000)
+        later = line(minor=9000, start=date(2026, 12, 1), end=date(2026, 12, 31))
+        other = invoice(one.connection, later, number="B", currency="USD")
         run = close()
         statement = Statement.objects.get(side="cost")
         assert (statement.state, statement.number, statement.closing) == ("closed", None, run)
-        for each in (compared, other, comparison):
+        for each in (other, comparison):
             each.refresh_from_db()
-        assert (compared.closing, other.closing, comparison.closing) == (run, None, run)
+        first = ProviderInvoice.objects.exclude(pk=other.pk).get()
+        assert (first.closing, other.closing, comparison.closing) == (run, None, run)
         (told,) = run.totals["connections"]
         assert (told["invoice_minor"], told["cost_minor"]) == (9000, 8000)
         assert run.contents["invoices"]["rows"] == run.contents["comparisons"]["rows"] == 1
 
     def test_a_blocked_connection_is_held_back_alone(self) -> None:
-        connection = self.connection()
-        comparison = compare(connection, 9000, 8000)
-        blocker = block_connection(connection)
+        _customer, one = customer_with()
+        comparison = compared(one.connection, 9000, 8000, tolerance=0)
         run = close()
         assert (run.statements_closed, run.held_back) == (1, 1)
         comparison.refresh_from_db()
         assert comparison.closing is None
-        blocker.delete()
+        accept_difference(Command(finance(), LATER), comparison=comparison, reason="A credit follows.")
         run = close()
         comparison.refresh_from_db()
         assert (run.statements_closed, run.held_back, comparison.closing) == (1, 0, run)
-
-
-def invoice(connection: Connection, *, number: str = "A", end: date = date(2026, 11, 30)) -> ProviderInvoice:
-    found = ProviderInvoice.objects.create(
-        connection=connection, number=number, issued_on=end, currency="USD", total_minor=9000, entered_by=finance(),
-        entered_at=NOW,
-    )  # fmt: skip
-    ProviderInvoiceLine.objects.create(
-        invoice=found, n=1, kind="base", start_on=end.replace(day=1), end_on=end, amount_minor=9000
-    )
-    return found
-
-
-def compare(connection: Connection, theirs: int, ours: int, month: date = NOVEMBER, **facts: Any) -> InvoiceComparison:
-    facts = {"currency": "USD", "invoice_minor": theirs, "cost_minor": ours, "compared_at": NOW} | facts
-    return InvoiceComparison.objects.create(connection=connection, month=month, **facts)
-
-
-def block_connection(connection: Connection) -> Blocker:
-    return Blocker.objects.create(month=NOVEMBER, connection=connection, key="c", kind="difference", opened_at=LATER)
 
 
 class TestRefusals:
@@ -227,19 +196,28 @@ class TestRefusals:
     def test_a_month_in_its_draft_days(self) -> None:
         customers(1)
         BillingTerms.objects.create(pk=1, grace_days=5)
-        assert review_begins(NOVEMBER) == date(2026, 12, 6)
+        assert review_begins(NOVEMBER, billing_terms()) == date(2026, 12, 6)
         with pytest.raises(Refusal, match="from 6 Dec"):
             request()
         assert request(now=LATER + timedelta(days=1)).state == "running"
 
     def test_a_month_after_one_that_is_open(self) -> None:
         customers(1)
-        rate_month(OCTOBER, now=NOW)
-        rate_month(NOVEMBER, now=NOW)
-        with pytest.raises(Refusal, match="October 2026 isn't closed yet"):
-            request()
+        for month in (OCTOBER, NOVEMBER, DECEMBER):
+            rate_month(month, now=JANUARY)
         close(OCTOBER)
+        with pytest.raises(Refusal, match="November 2026 isn't closed yet"):
+            request(DECEMBER, now=JANUARY)
         assert close().state == "closed"
+        assert request(DECEMBER, now=JANUARY).state == "running"
+
+    def test_a_month_before_the_first_closed_one(self) -> None:
+        """It was billed elsewhere: any month may be the first."""
+        customers(1)
+        rate_month(OCTOBER, now=NOW)
+        close()
+        with pytest.raises(Refusal, match="October 2026 stays a draft"):
+            request(OCTOBER)
 
     def test_a_month_that_is_being_closed(self) -> None:
         customers(1)
@@ -309,33 +287,33 @@ class TestApproval:
 
     def test_a_difference_within_the_limit(self) -> None:
         customer_with()
-        compare(Connection.objects.get(), 20_000, 10_000)
+        compared(Connection.objects.get(), 20_000, 10_000)
         assert request().state == "running"
 
     def test_no_approval_while_the_rule_is_off(self) -> None:
         ApprovalRule.objects.update(is_on=False)
         customer_with()
-        compare(Connection.objects.get(), 90_000, 10_000)
+        compared(Connection.objects.get(), 90_000, 10_000)
         assert request().state == "running"
 
     @pytest.mark.parametrize(
         "facts",
         [
             {"theirs": 20_001},
-            {"theirs": 10_000, "carried_minor": -10_001},
-            {"theirs": 10_000, "carried_minor": 10_001, "accepted_minor": 10_001},
+            {"theirs": 10_000, "carried": -10_001},
+            {"theirs": 10_000, "carried": 10_001, "accepted": 10_001},
         ],
     )
     def test_a_larger_difference_needs_approval(self, facts: dict[str, int]) -> None:
         customer_with()
-        compare(Connection.objects.get(), facts["theirs"], 10_000, **{k: v for k, v in facts.items() if k != "theirs"})
+        compared(Connection.objects.get(), ours=10_000, **facts)
         with pytest.raises(ApprovalRequired):
             request()
         assert not MonthClosing.objects.exists()
 
     def test_an_approved_request_closes(self) -> None:
         customer_with()
-        compare(Connection.objects.get(), 90_000, 10_000)
+        compared(Connection.objects.get(), 90_000, 10_000)
         approval = self.requested()
         rows = action_of(approval).rows(approval)
         assert [str(value) for row in rows for value in row[1:]] == [
@@ -350,10 +328,9 @@ class TestApproval:
 
     def test_a_difference_that_changed_meanwhile(self) -> None:
         customer_with()
-        comparison = compare(Connection.objects.get(), 90_000, 10_000)
+        compared(Connection.objects.get(), 90_000, 10_000)
         approval = self.requested()
-        comparison.invoice_minor = 10_000
-        comparison.save(update_fields=["invoice_minor"])
+        invoice(Connection.objects.get(), line(minor=-80_000, kind="credit"), number="B", currency="USD")
         with pytest.raises(Refusal, match="changed since it was requested"):
             self.approve(approval)
         assert not MonthClosing.objects.exists()

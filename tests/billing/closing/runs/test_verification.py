@@ -19,7 +19,6 @@ from billing.closing.runs import content
 from billing.closing.runs.verification import chain_off, verify_closed_months
 from billing.models import (
     Blocker,
-    ConnectionBilling,
     InvoiceComparison,
     InvoiceMatch,
     MonthClosing,
@@ -34,9 +33,9 @@ from billing.models import (
 )
 from customers.models import Connection
 from portal.audit.models import AuditEvent
-from tests.billing.closing.closed import LATER, block, close, finance
-from tests.billing.closing.runs.test_runs import compare, customers, invoice
-from tests.billing.pricing.statements.agreed import BASE, NOVEMBER, OVERAGE, price_list
+from tests.billing.closing.closed import LATER, block, close, compared
+from tests.billing.closing.runs.test_runs import customers
+from tests.billing.pricing.statements.agreed import NOVEMBER
 
 pytestmark = pytest.mark.django_db
 CLOSED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
@@ -59,17 +58,9 @@ def month() -> MonthClosing:
     """A closed month with a row in every table."""
     first, second = customers(2)
     UsagePeriod.objects.filter(account=second.accounts.get()).update(allowed=90_000)  # which is a finding
-    prices = price_list(BASE, OVERAGE, name="Provider", side="cost", currency="USD")
-    one = first.accounts.get().connection
     for each in Connection.objects.all():
-        ConnectionBilling.objects.create(connection=each, cost_source="price_list", cost_list=prices)
-    invoice(one)
-    comparison = compare(one, 9000, 8995)
-    InvoiceMatch.objects.create(
-        comparison=comparison, n=1, kind="base", start_on=NOVEMBER, end_on=NOVEMBER, result="different"
-    )
-    accepted = {"accepted_at": LATER, "accepted_by": finance(), "accepted_reason": "Agreed by phone."}
-    block(first, **accepted)
+        compared(each, 9000, 8995)
+    block(first, accepted="Agreed by phone.")
     run = close()
     assert [model for model, _names in CLOSED if not model._base_manager.exists()] == []
     assert verify_closed_months().problems == []
