@@ -1,4 +1,4 @@
-"""What the accounting software knows a customer by."""
+"""The reference by which the accounting software knows a customer."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from datetime import date
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from billing.closing.blockers.kinds import DIFFERENCE, text_of
+from billing.closing.blockers.kinds import DIFFERENCE, blocker_text
 from billing.closing.blockers.queries import OPEN
 from billing.closing.blockers.refresh import refresh_blockers
 from billing.closing.matching.commands import accept_difference
@@ -21,7 +21,7 @@ from portal.refusals import Refusal
 
 
 class BlockerChanged(Refusal):
-    """What blocks is another amount now, or gone, since the page was shown."""
+    """The blocker has another amount by now, or is gone, since the page was shown."""
 
 
 def assign_blockers(command: Command, *, pks: Collection[int], owner: User | None, due_on: date | None) -> int:
@@ -44,7 +44,7 @@ def accept_blocker(command: Command, *, blocker: Blocker, seen: str, reason: str
     """Let the month close in spite of it. `seen`: the fingerprint of what the person read. Raises `Refusal`, and
     `BlockerChanged` if that is another one by now."""
     require(command.person, Permission.CLOSE_MONTHS)
-    text = text_of(blocker.kind)
+    text = blocker_text(blocker.kind)
     if not text.may_accept:
         raise Refusal(_("This can't be accepted, because it would bill a guess. Decide the figure."))
     if not reason.strip():

@@ -55,7 +55,7 @@ class BlockerText:
     may_accept: bool
 
 
-def text_of(kind: str) -> BlockerText:
+def blocker_text(kind: str) -> BlockerText:
     words = kind.replace("_", " ").capitalize()
     label = OF_CLOSING.get(kind) or FINDINGS.get(kind) or FindingLabel(words, words, "")
     return BlockerText(label, kind not in OF_FIGURES)

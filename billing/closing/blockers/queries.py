@@ -1,4 +1,4 @@
-"""What keeps statements of a month from being closed, and whose."""
+"""Blockers of a month for pages and runs: counted, and whose statements they keep from being closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from billing.closing.blockers.kinds import OF_FIGURES, BlockerText, text_of
+from billing.closing.blockers.kinds import OF_FIGURES, BlockerText, blocker_text
 from billing.models import Blocker, Side
 
 OPEN = Q(resolved_at=None, accepted_at=None)
@@ -95,7 +95,7 @@ def _by_kind(rows: Iterable[Any]) -> list[KindCount]:
     counts = [
         KindCount(
             kind,
-            text_of(kind),
+            blocker_text(kind),
             sum(row["open"] for row in of),
             sum(row["accepted"] for row in of),
             sorted((row["currency"], row["money"]) for row in of if row["money"] and row["currency"]),

@@ -15,7 +15,7 @@ from portal.access.queries import people_who_may
 from portal.typed_text import TypedText
 
 
-class AssignForm(forms.Form):
+class AssignBlockersForm(forms.Form):
     owner = forms.ModelChoiceField(
         label=_("Owner"),
         queryset=User.objects.none(),

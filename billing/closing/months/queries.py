@@ -10,7 +10,14 @@ from typing import Any
 from django.db.models import Count, Max, Min, Q
 from django.urls import reverse
 
-from billing.closing.blockers.kinds import DIFFERENCE, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT, BlockerText, text_of
+from billing.closing.blockers.kinds import (
+    DIFFERENCE,
+    NO_REFERENCE,
+    OF_FIGURES,
+    UNKNOWN_ACCOUNT,
+    BlockerText,
+    blocker_text,
+)
 from billing.closing.blockers.queries import OPEN
 from billing.closing.months.stages import Stage, stage_of
 from billing.closing.runs.commands import review_begins
@@ -91,7 +98,7 @@ class ConnectionRow:
     is_within: bool
 
 
-def connection_rows(month: date) -> list[ConnectionRow]:
+def invoiced_connections(month: date) -> list[ConnectionRow]:
     rows = InvoiceComparison.objects.filter(month=month).select_related("connection")
     return [
         ConnectionRow(
@@ -153,7 +160,13 @@ def blocker_rows(blockers: Iterable[Blocker]) -> list[BlockerRow]:
         count = row.detail.get("count", len(details))
         found.append(
             BlockerRow(
-                row, text_of(row.kind), money, row.customer or row.connection, _fixed_on(row, details), count, details
+                row,
+                blocker_text(row.kind),
+                money,
+                row.customer or row.connection,
+                _fixed_on(row, details),
+                count,
+                details,
             )
         )
     return found

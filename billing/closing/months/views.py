@@ -16,11 +16,11 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from billing.closing.blockers import commands
-from billing.closing.blockers.kinds import KINDS, text_of
+from billing.closing.blockers.kinds import KINDS, blocker_text
 from billing.closing.blockers.queries import month_blockers, open_blockers
 from billing.closing.months import queries
 from billing.closing.months.filters import OWNERS, STATES, BlockerFilters
-from billing.closing.months.forms import AcceptForm, AssignForm, CloseForm
+from billing.closing.months.forms import AcceptForm, AssignBlockersForm, CloseForm
 from billing.closing.months.stages import stage_of
 from billing.closing.months.up_to_date import bring_up_to_date, checked_at
 from billing.closing.runs.commands import request_close, review_begins
@@ -35,13 +35,13 @@ from portal.filters import ListFilters, page_filter
 from portal.htmx import command_of, go_to, person, render_page
 
 
-class MonthListFilters(ListFilters):
+class ClosingListFilters(ListFilters):
     page = page_filter()
 
 
 @require_GET
 def month_list(request: HttpRequest) -> HttpResponse:
-    filters, now = MonthListFilters(request.GET), timezone.now()
+    filters, now = ClosingListFilters(request.GET), timezone.now()
     page = filters.page_of(Paginator(queries.known_months(now=now), queries.MONTHS_A_PAGE))
     context = {"filters": filters, "page": page, "rows": queries.month_rows(list(page), now=now)}
     return render_page(request, "billing/closing/months.html", context, filters=filters)
@@ -63,7 +63,7 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
         "kept": filters.kept(),
         "here": request.get_full_path(),
         "statements": queries.statement_counts(of),
-        "connections": queries.connection_rows(of),
+        "connections": queries.invoiced_connections(of),
         "checked_at": checked_at(of),
     }
     return render_page(request, "billing/closing/month.html", context, filters=filters)
@@ -120,7 +120,7 @@ def month_close(request: HttpRequest, month: str) -> HttpResponse:
     context = _facts(of, now=now) | {
         "form": form,
         "statements": queries.statement_counts(of),
-        "connections": queries.connection_rows(of),
+        "connections": queries.invoiced_connections(of),
         "rows": queries.blocker_rows(queries.blocker_page(open_blockers(of).order_by("-weight", "id"), "")[:5]),
     }
     return render(request, "billing/closing/close.html", context, status=status_of(form))
@@ -140,7 +140,7 @@ def blockers_assign(request: HttpRequest, month: str) -> HttpResponse:
     else:
         raise Http404
     initial = {"owner": one.owner and one.owner.public_id, "due_on": one.due_on} if one else {"owner": None}
-    form = AssignForm(request.POST or None, initial=initial)
+    form = AssignBlockersForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         pks = list(found.values_list("pk", flat=True))
         n = commands.assign_blockers(command_of(request, now=database_now()), pks=pks, **form.cleaned_data)
@@ -151,7 +151,7 @@ def blockers_assign(request: HttpRequest, month: str) -> HttpResponse:
         "month": of,
         "one": one,
         "count": found.count(),
-        "text": text_of(one.kind if one else kind),
+        "text": blocker_text(one.kind if one else kind),
     }
     return render_page(request, "billing/closing/assign.html", context, status=status_of(form))
 

@@ -151,14 +151,14 @@ def _with_parts(rows: Sequence[Sequence[Any]], parts: Sequence[_Part]) -> Iterab
         yield row, canonical_row([*row, *(each.get(row[0], _Hash()).facts for each in hashes)])
 
 
-def closed_statements(run: MonthClosing) -> QuerySet[Statement]:
+def statements_of_run(run: MonthClosing) -> QuerySet[Statement]:
     return Statement.objects.filter(closing=run.pk).order_by("pk")
 
 
 def contents_of(run: MonthClosing) -> dict[str, dict[str, Any]]:
     """Return number and SHA-256 of what the run closed. Statements are hashed by their digests."""
     statements = _Hash()
-    for row in closed_statements(run).values_list("pk", "digest").iterator(chunk_size=2000):
+    for row in statements_of_run(run).values_list("pk", "digest").iterator(chunk_size=2000):
         statements.add(canonical_row(row))
     return {
         "statements": statements.facts,

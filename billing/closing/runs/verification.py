@@ -11,7 +11,7 @@ from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext_lazy as _
 
 from billing.closing.runs.chain import CLOSED, closing_hash, head_of
-from billing.closing.runs.content import TOGETHER, closed_statements, contents_of, statement_digests
+from billing.closing.runs.content import TOGETHER, contents_of, statement_digests, statements_of_run
 from billing.models import MonthClosing, Statement, StatementCounter
 from customers.monitoring.invariants import Invariant
 from portal.audit.chain import GENESIS
@@ -116,7 +116,7 @@ def _orphan_problems() -> Iterator[str]:
 
 
 def _content_problems(run: MonthClosing, found: ClosedMonthsFinding) -> Iterator[str]:
-    rows = closed_statements(run).iterator(chunk_size=TOGETHER)
+    rows = statements_of_run(run).iterator(chunk_size=TOGETHER)
     while some := list(islice(rows, TOGETHER)):
         found.statements += len(some)
         digests = statement_digests(some)
