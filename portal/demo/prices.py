@@ -11,7 +11,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from billing.models import LineKind, PriceList, Side, Statement, StatementLine
+from billing.closing.invoices.commands import enter_invoice
+from billing.closing.runs.commands import request_close
+from billing.closing.runs.worker import close_month
+from billing.models import InvoiceLineKind, LineKind, PriceList, Side, Statement, StatementLine
 from billing.pricing.connections.commands import edit_connection_billing
 from billing.pricing.contracts import commands as contract_commands
 from billing.pricing.lists import commands as list_commands
@@ -48,6 +51,8 @@ WITHOUT_CONTRACT = "Fablewright Press"
 DISCOUNTED = "Tallgrass Credit Union"
 # How last month was billed elsewhere: names that were written otherwise, and customers whose overage was forgotten.
 MISSPELT = {"Harbor Loan Partners": "Harbour Loan Partners", "Kestrel Analytics": "Kestrel Analytics Inc."}
+# On the provider's invoice: cents that it charges beyond its prices, and an account that nobody has anymore.
+TOO_MUCH, REPLACED = 1_250, "legacy-batch@kestrel-analytics.example"
 WITHOUT_OVERAGE = frozenset({"Copper Canyon Outfitters", "Paloma Florists"})
 
 
@@ -144,6 +149,54 @@ class DemoPrices:
             upload_month(
                 self.command(), month=last_month, filename=f"invoices-{last_month:%Y-%m}.csv", rows=rows, currency="USD"
             )
+        self.enter_invoice(last_month)
+        self.close(month_after(this_month, -2))
+
+    def enter_invoice(self, month: date) -> None:
+        """Enter what the provider invoiced for last month: one account is charged too much, and one that was replaced
+        is still charged."""
+        connection = Connection.objects.get(name=GLOBAL)
+        lines = invoiced_lines(connection, month)
+        if not lines:
+            return
+        enter_invoice(
+            self.command(),
+            connection=connection,
+            number=f"SG-{month_after(month):%Y%m}-4417",
+            issued_on=month_after(month),
+            currency="USD",
+            total_minor=sum(int(line["amount_minor"]) for line in lines),
+            lines=lines,
+        )
+
+    def close(self, month: date) -> None:
+        """Close a month. What something blocks is held back, as for anyone."""
+        if Statement.objects.filter(month=month).exists():
+            run = request_close(self.command(), month=month)
+            close_month(run.pk, now=self.stage.now())
+
+
+def invoiced_lines(connection: Connection, month: date) -> list[dict[str, Any]]:
+    """Return the lines of the provider's invoice: those of the cost by our figures, but for two."""
+    costs = StatementLine.objects.filter(statement__connection=connection, statement__month=month, amount_minor__gt=0)
+    lines = [
+        {
+            "n": n,
+            "kind": line.kind,
+            "account_id": line.account_id,
+            "account_text": line.account.provider_id if line.account else "",
+            "offering": line.offering,
+            "description": "",
+            "start_on": line.start_on,
+            "end_on": line.end_on,
+            "quantity": None,
+            "amount_minor": line.amount_minor + (TOO_MUCH if n == 1 else 0),
+        }
+        for n, line in enumerate(costs.filter(kind__in=InvoiceLineKind.values).select_related("account"), 1)
+    ]
+    if lines:
+        lines.append(lines[-1] | {"n": len(lines) + 1, "account_id": None, "account_text": REPLACED})
+    return lines
 
 
 def packages(prices: Mapping[str, tuple[str, str]], factor: Decimal = Decimal(1)) -> list[Price]:

@@ -11,7 +11,15 @@ from typing import Any
 
 from django.db.models import Q
 
-from billing.closing.blockers.kinds import DIFFERENCE, IGNORED, INTERVAL, NO_REFERENCE, OF_FIGURES, UNKNOWN_ACCOUNT
+from billing.closing.blockers.kinds import (
+    DIFFERENCE,
+    IGNORED,
+    INTERVAL,
+    NO_REFERENCE,
+    OF_FIGURES,
+    REPORT_NOT_FINAL,
+    UNKNOWN_ACCOUNT,
+)
 from billing.closing.blockers.kinds import WITHOUT_ACCOUNT as WHOLE
 from billing.models import InvoiceComparison, LineKind, Side, Statement, StatementFinding, StatementLine
 from billing.pricing.references import customer_reference
@@ -114,34 +122,41 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
     if not inexact:
         return
     open_lines = _open_lines(inexact)
-    findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact).exclude(
-        kind__in=(NOTED | IGNORED) - {INTERVAL}
-    )
-    undecided, at_change, intervals = set(), set(), set()
-    for statement, account, kind, offering, detail in findings.order_by("pk").values_list(
-        "statement", "account", "kind", "offering", "detail"
+    findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact)
+    kinds: dict[tuple[int, int | None], set[str]] = defaultdict(set)
+    for statement, account, code, offering, detail in (
+        findings.exclude(kind__in=(NOTED | IGNORED) - {INTERVAL})
+        .order_by("pk")
+        .values_list("statement", "account", "kind", "offering", "detail")
     ):
-        if kind == INTERVAL:
-            intervals.add((statement, account))
+        kinds[statement, account].add(code)
+        if code == INTERVAL:
             continue
         row = drafts[statement]
-        money: int | None = None
+        kind = REPORT_NOT_FINAL if code == "not_final" and account is None else code
         about = None if kind in WHOLE else account
-        if about is not None:
-            money = open_lines.get((statement, about), None if kind in OF_USAGE else 0)
+        money = open_lines.get((statement, about), None if kind in OF_USAGE else 0) if about is not None else None
         blocker = found.at(kind, row[owner], row["currency"], account=about, name=offering)
         # Periods of one account share its open amount.
         blocker.add({"account": account, **detail}, money if not blocker.details or money is None else 0)
-        if kind in OF_FIGURES:
-            undecided.add((statement, account))
-        elif kind == AT_CHANGE:
-            at_change.add((statement, account))
     if only is None:
-        for (of_statement, of), left in open_lines.items():
-            both = (of_statement, of)
-            if of is not None and both not in undecided and (both in intervals or both not in at_change):
-                row = drafts[of_statement]
-                found.at(INTERVAL, row[owner], row["currency"], account=of).add({"account": of}, left)
+        _add_intervals(found, drafts, owner, open_lines, kinds)
+
+
+def _add_intervals(
+    found: _Found,
+    drafts: Mapping[int, dict[str, Any]],
+    owner: str,
+    open_lines: Mapping[tuple[int, int | None], int | None],
+    kinds: Mapping[tuple[int, int | None], set[str]],
+) -> None:
+    """Add accounts whose lines leave an amount open, unless another blocker is about the same figure."""
+    for (statement, account), money in open_lines.items():
+        codes = kinds.get((statement, account), set())
+        if account is None or codes & OF_FIGURES - {INTERVAL} or (AT_CHANGE in codes and INTERVAL not in codes):
+            continue
+        row = drafts[statement]
+        found.at(INTERVAL, row[owner], row["currency"], account=account).add({"account": account}, money)
 
 
 def _open_lines(statements: Collection[int]) -> dict[tuple[int, int | None], int | None]:

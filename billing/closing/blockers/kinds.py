@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.pricing.statements.labels import FINDINGS, FindingLabel
 
 INTERVAL, NO_REFERENCE, UNKNOWN_ACCOUNT, DIFFERENCE = "interval", "no_reference", "unknown_account", "difference"
+REPORT_NOT_FINAL = "report_not_final"
 
 OF_CLOSING: dict[str, FindingLabel] = {
     INTERVAL: FindingLabel(
@@ -26,6 +27,11 @@ OF_CLOSING: dict[str, FindingLabel] = {
         _("Unknown account on the shared invoice"),
         _("The provider charges for an account that belongs to no customer here."),
         _("Link the account to a customer, or accept its cost as your own."),
+    ),
+    REPORT_NOT_FINAL: FindingLabel(
+        _("Shared invoice not final"),
+        _("The last report of the shared invoice was read before its period ended."),
+        _("Start a usage sync. If the provider no longer has a later report, accept the last one."),
     ),
     DIFFERENCE: FindingLabel(
         _("Invoice differs from our figures"),

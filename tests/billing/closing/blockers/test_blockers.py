@@ -9,7 +9,16 @@ from django.test.utils import CaptureQueriesContext
 from billing.closing.blockers.commands import BlockerChanged, accept_blocker, assign_blockers, withdraw_acceptance
 from billing.closing.blockers.queries import held_back, month_blockers
 from billing.closing.blockers.refresh import refresh_month
-from billing.models import Blocker, InvoiceComparison, PriceList, Side, Status, UsagePeriod
+from billing.models import (
+    Blocker,
+    InvoiceComparison,
+    PriceList,
+    Side,
+    Statement,
+    StatementFinding,
+    Status,
+    UsagePeriod,
+)
 from billing.pricing.statements.drafts import rate_month
 from customers.models import Account, Customer
 from portal.access.models import User
@@ -198,3 +207,14 @@ def test_looking_takes_the_same_queries_for_many_customers() -> None:
         another(used=None)
     queries()
     assert queries() == few
+
+
+def test_a_report_that_never_became_final_can_be_accepted() -> None:
+    _customer, one = customer_with()
+    facts = {"side": "cost", "connection": one.connection, "month": NOVEMBER, "currency": "EUR", "rated_at": NOW}
+    cost = Statement.objects.create(**facts, is_exact=False, findings_count=1)
+    StatementFinding.objects.create(statement=cost, kind="not_final", detail={"period": {}})
+    (blocker,) = found()
+    assert (blocker.kind, blocker.connection) == ("report_not_final", one.connection)
+    accept_blocker(finance(), blocker=blocker, seen=blocker.fingerprint, reason="The provider has no other")
+    assert held_back(Side.COST, NOVEMBER, [one.connection_id]) == set()
