@@ -133,7 +133,7 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
         if code == INTERVAL:
             continue
         row = drafts[statement]
-        kind = REPORT_NOT_FINAL if code == "not_final" and account is None else code
+        kind = REPORT_NOT_FINAL if code == "not_final" and not account else code
         about = None if kind in WHOLE else account
         money = open_lines.get((statement, about), None if kind in OF_USAGE else 0) if about is not None else None
         blocker = found.at(kind, row[owner], row["currency"], account=about, name=offering)
