@@ -10,6 +10,7 @@ from django.db import transaction
 from billing.closing.blockers.found import FoundBlocker, connection_blockers, customer_blockers
 from billing.models import Blocker, InvoiceComparison, Side, Statement
 from billing.pricing.statements.locks import TOGETHER, lock_group, lock_month
+from billing.pricing.statements.storage import closed_owners
 from portal.row_updates import update_rows
 
 _WRITTEN = (
@@ -22,7 +23,9 @@ _DETAILS = 20
 
 
 def refresh_blockers(side: Side, month: date, owners: Collection[int], *, now: datetime) -> None:
-    """Look again at what blocks these customers (sell) or connections (cost). Needs their lock (`lock_month`)."""
+    """Look again at what blocks these customers (sell) or connections (cost), beside those whose month is closed: what
+    they were closed with stays. Needs their lock (`lock_month`)."""
+    owners = set(owners) - closed_owners(side, month, owners)
     find = customer_blockers if side == Side.SELL else connection_blockers
     column = "customer" if side == Side.SELL else "connection"
     found = {each.key: each for each in find(month, owners)}

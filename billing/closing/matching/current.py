@@ -61,6 +61,7 @@ def _stale(month: date, connections: list[int] | None) -> list[MonthScope]:
         scope
         for scope in scopes_of(month, connections)
         if scope.connection not in closed
+        and not scope.is_passed
         and stamps.get(scope.connection) != {scope.stamp}
         and (scope.connection in stamps or scope.has_anything)
     ]

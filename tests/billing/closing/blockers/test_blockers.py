@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from billing.closing.blockers.commands import BlockerChanged, accept_blocker, assign_blockers, withdraw_acceptance
 from billing.closing.blockers.queries import held_back, month_blockers
 from billing.closing.blockers.refresh import refresh_month
-from billing.models import Blocker, InvoiceComparison, PriceList, Side, Status, UsagePeriod
+from billing.models import Blocker, InvoiceComparison, PriceList, Side, Statement, Status, UsagePeriod
 from billing.pricing.statements.drafts import rate_month
 from customers.models import Account, Customer
 from portal.access.models import User
@@ -88,6 +88,15 @@ def test_a_customer_without_a_reference_is_blocked() -> None:
     customer.external_reference = "C-7"
     customer.save(update_fields=["external_reference"])
     assert found() == []
+
+
+def test_currencies_of_a_customer_are_not_added() -> None:
+    customer, _one = unknown()
+    rate_month(NOVEMBER, now=NOW)
+    inputs = Statement.objects.get(customer=customer).inputs
+    facts = {"month": NOVEMBER, "currency": "USD", "total_minor": 5, "lines_count": 1, "rated_at": NOW}
+    Statement.objects.create(side=Side.SELL, customer=customer, inputs=inputs, **facts)
+    assert [(each.currency, each.money_minor) for each in found()] == [("EUR", 8995), ("USD", 5)]
 
 
 def test_an_offering_without_a_price_is_one_per_customer() -> None:
