@@ -64,13 +64,14 @@ def _write(row: Blocker, found: FoundBlocker) -> None:
 
 
 def refresh_month(month: date, *, now: datetime, since: datetime | None = None) -> None:
-    """Look again at all of a month, or at what was rated since a moment; group by group, each in its transaction."""
+    """Look again at all of a month, or at what was rated since a moment or is blocked; group by group, each in its
+    transaction."""
     rated = Statement.objects.filter(month=month, state=Statement.State.DRAFT)
     if since:
         rated = rated.filter(rated_at__gte=since)
     sell = rated.filter(side=Side.SELL).order_by("customer").values_list("customer", flat=True).distinct()
-    gone = Blocker.objects.filter(month=month, resolved_at=None, customer__isnull=False)
-    customers = {*sell, *([] if since else gone.values_list("customer", flat=True))} - {None}
+    blocked = Blocker.objects.filter(month=month, resolved_at=None, customer__isnull=False)
+    customers = {*sell, *blocked.values_list("customer", flat=True)} - {None}
     for group in _groups(customers):
         with transaction.atomic():
             lock_month(Side.SELL, month, lock_group(group[0]))
