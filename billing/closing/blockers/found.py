@@ -71,7 +71,7 @@ class _Found:
         self.by_key: dict[str, FoundBlocker] = {}
 
     def at(self, kind: str, owner: int, currency: str, *, account: int | None = None, name: str = "") -> FoundBlocker:
-        key = f"{kind}/{owner}/{account or ''}/{name}"[:300]
+        key = f"{kind}/{owner}/{account or ''}/{currency}/{name}"[:300]  # amounts of two currencies aren't added
         if key not in self.by_key:
             offering = name if kind not in (UNKNOWN_ACCOUNT, DIFFERENCE) else ""
             self.by_key[key] = FoundBlocker(key, kind, owner, account, offering, currency)

@@ -10,6 +10,7 @@ from django.db import transaction
 from billing.closing.blockers.found import FoundBlocker, connection_blockers, customer_blockers
 from billing.models import Blocker, InvoiceComparison, Side, Statement
 from billing.pricing.statements.locks import TOGETHER, lock_group, lock_month
+from billing.pricing.statements.storage import closed_owners
 from portal.row_updates import update_rows
 
 _WRITTEN = (
@@ -22,7 +23,9 @@ _DETAILS = 20
 
 
 def refresh_blockers(side: Side, month: date, owners: Collection[int], *, now: datetime) -> None:
-    """Look again at what blocks these customers (sell) or connections (cost). Needs their lock (`lock_month`)."""
+    """Look again at what blocks these customers (sell) or connections (cost), beside those whose month is closed: what
+    they were closed with stays. Needs their lock (`lock_month`)."""
+    owners = set(owners) - closed_owners(side, month, owners)
     find = customer_blockers if side == Side.SELL else connection_blockers
     column = "customer" if side == Side.SELL else "connection"
     found = {each.key: each for each in find(month, owners)}
@@ -61,13 +64,14 @@ def _write(row: Blocker, found: FoundBlocker) -> None:
 
 
 def refresh_month(month: date, *, now: datetime, since: datetime | None = None) -> None:
-    """Look again at all of a month, or at what was rated since a moment; group by group, each in its transaction."""
+    """Look again at all of a month, or at what was rated since a moment or is blocked; group by group, each in its
+    transaction."""
     rated = Statement.objects.filter(month=month, state=Statement.State.DRAFT)
     if since:
         rated = rated.filter(rated_at__gte=since)
     sell = rated.filter(side=Side.SELL).order_by("customer").values_list("customer", flat=True).distinct()
-    gone = Blocker.objects.filter(month=month, resolved_at=None, customer__isnull=False)
-    customers = {*sell, *([] if since else gone.values_list("customer", flat=True))} - {None}
+    blocked = Blocker.objects.filter(month=month, resolved_at=None, customer__isnull=False)
+    customers = {*sell, *blocked.values_list("customer", flat=True)} - {None}
     for group in _groups(customers):
         with transaction.atomic():
             lock_month(Side.SELL, month, lock_group(group[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from billing.models import InvoiceComparison
+from billing.models import InvoiceComparison, MonthClosing, StatementCounter
 from billing.pricing.statements.amounts import minor_text
 from portal.access.permissions import Permission, require
 from portal.commands import Command
@@ -24,6 +24,7 @@ def accept_difference(command: Command, *, comparison: InvoiceComparison, reason
         raise Refusal(_("Enter why the difference is accepted."), field="reason")
     accepted = comparison.carried_minor + comparison.difference_minor
     with transaction.atomic():
+        _refuse_while_closing(comparison)
         changed = InvoiceComparison.objects.filter(
             pk=comparison.pk,
             closing=None,
@@ -42,3 +43,11 @@ def accept_difference(command: Command, *, comparison: InvoiceComparison, reason
         )
         comparison.accepted_minor = accepted
     return comparison
+
+
+def _refuse_while_closing(comparison: InvoiceComparison) -> None:
+    """Refuse while the month is being closed: whoever approved that did not see this. Requests to close hold the same
+    row."""
+    StatementCounter.objects.select_for_update().filter(pk=1).first()
+    if MonthClosing.objects.filter(month=comparison.month, state=MonthClosing.State.RUNNING).exists():
+        raise Refusal(_("The month is being closed. Accept the difference once that is done, then close the rest."))

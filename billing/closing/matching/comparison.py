@@ -56,13 +56,14 @@ _WRITTEN = (
 def compare_with_invoices(connection_pk: int, month: date, *, now: datetime) -> list[InvoiceComparison]:
     """Compare a connection's month if anything changed since, and return its comparisons, one of each currency.
 
-    A closed comparison stays as it is.
+    A closed comparison stays as it is, and a month that later ones passed gets none.
     """
     with transaction.atomic():
         lock_month(Side.COST, month, connection_pk)  # its cost statement isn't rated meanwhile
         stored = list(InvoiceComparison.objects.filter(connection=connection_pk, month=month).order_by("currency"))
         (scope,) = scopes_of(month, [connection_pk])
-        if any(row.closing_id for row in stored) or (stored and all(row.stamp == scope.stamp for row in stored)):
+        is_current = bool(stored) and all(row.stamp == scope.stamp for row in stored)
+        if is_current or scope.is_passed or any(row.closing_id for row in stored):
             return stored
         return _Comparison(scope, {row.currency: row for row in stored}, now=now).run()
 

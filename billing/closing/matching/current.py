@@ -33,14 +33,27 @@ def current_comparisons(
     What is out of date is compared again, if it is small, else by a worker: `stale_connections` names it until then.
     """
     wanted = None if connections is None else list(connections)
-    for scope in _stale(month, wanted):
+    compare_stale(month, now=now, connections=wanted)
+    return stored_comparisons(month, wanted)
+
+
+def compare_stale(month: date, *, now: datetime, connections: list[int] | None = None) -> set[int]:
+    """Compare again what is out of date, if it is small; return the connections that are left to a worker."""
+    left = set()
+    for scope in _stale(month, connections):
         if _lines(scope) <= AT_ONCE:
             compare_with_invoices(scope.connection, month, now=now)
         else:
             enqueue_on_commit(COMPARE, scope.connection)
+            left.add(scope.connection)
+    return left
+
+
+def stored_comparisons(month: date, connections: list[int] | None = None) -> list[InvoiceComparison]:
+    """Return the month's comparisons as they are stored, in the order of connections' names."""
     found = InvoiceComparison.objects.filter(month=month).select_related("connection", "closing")
-    if wanted is not None:
-        found = found.filter(connection__in=wanted)
+    if connections is not None:
+        found = found.filter(connection__in=connections)
     return list(found.order_by("connection__name", "connection", "currency"))
 
 
@@ -61,6 +74,7 @@ def _stale(month: date, connections: list[int] | None) -> list[MonthScope]:
         scope
         for scope in scopes_of(month, connections)
         if scope.connection not in closed
+        and not scope.is_passed
         and stamps.get(scope.connection) != {scope.stamp}
         and (scope.connection in stamps or scope.has_anything)
     ]

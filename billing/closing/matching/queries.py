@@ -20,6 +20,8 @@ from portal.typed_text import matches
 
 A_PAGE = 50
 Result = InvoiceMatch.Result
+# Django's get_..._display takes a tenth of a page: it makes all labels of a column each time.
+_RESULTS = dict(Result.choices)
 
 
 class MatchFilters(ListFilters):
@@ -106,8 +108,9 @@ class ShownMatch:
     match: InvoiceMatch
     currency: str
     has_cost: bool
-    invoiced: list[tuple[ProviderInvoiceLine, str]] = field(default_factory=list)
-    ours: list[tuple[StatementLine, str]] = field(default_factory=list)
+    # Lines with their kind and amount as texts.
+    invoiced: list[tuple[ProviderInvoiceLine, str, str]] = field(default_factory=list)
+    ours: list[tuple[StatementLine, str, str]] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -115,8 +118,12 @@ class ShownMatch:
 
     @property
     def offerings(self) -> str:
-        names = [line.offering for line, _amount in self.invoiced] + [line.offering for line, _amount in self.ours]
+        names = [line.offering for line, *_texts in self.invoiced] + [line.offering for line, *_texts in self.ours]
         return ", ".join(dict.fromkeys(filter(None, names)))
+
+    @property
+    def result(self) -> str:
+        return str(_RESULTS[self.match.result])
 
     def _text(self, minor: int | None) -> str:
         return "" if minor is None else minor_text(minor, self.currency)
@@ -149,7 +156,7 @@ class ShownMatch:
     @property
     def line_to_assign(self) -> ProviderInvoiceLine | None:
         """The line to which an account can be assigned; None where it has one, or a closed month compared it."""
-        for line, _amount in self.invoiced:
+        for line, *_texts in self.invoiced:
             if line.account_id is None and line.invoice.closing_id is None:
                 return line
         return None
@@ -168,14 +175,14 @@ def shown_matches(comparison: InvoiceComparison, found: Sequence[InvoiceMatch], 
         match = each.match
         for number, n in match.lines:
             if line := invoiced.get((number, n)):
-                each.invoiced.append((line, minor_text(line.amount_minor, comparison.currency)))
+                each.invoiced.append((line, kind_label(line.kind), minor_text(line.amount_minor, comparison.currency)))
         for ours_line in ours.get(match.account_id or 0, []):
             if ours_line.start_on <= match.end_on and ours_line.end_on >= match.start_on:
                 amount = Amount(
                     ours_line.amount_minor, ours_line.statement.currency, ours_line.amount_high_minor,
                     ours_line.open_ended,
                 )  # fmt: skip
-                each.ours.append((ours_line, str(amount)))
+                each.ours.append((ours_line, kind_label(ours_line.kind), str(amount)))
     return shown
 
 

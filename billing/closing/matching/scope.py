@@ -1,19 +1,19 @@
 """Which lines of invoices a connection's month compares, and what its comparison was made from.
 
-Lines count in the month in which their service ends. The first month that isn't closed also has those of earlier,
-closed months whose invoice no closed month compared.
+Lines count in the month in which their service ends. An open month also has those of closed months right before it
+whose invoice no closed month compared.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
 
 from billing.models import (
     ConnectionBilling,
@@ -28,8 +28,9 @@ from billing.usage.periods import last_day, month_after
 from customers.models import Connection
 
 # Rises with every change of what is compared, so that stored comparisons are made again.
-RULES = 1
+RULES = 2
 ENTERED = ProviderInvoice.State.ENTERED
+_BEGINNING = date(2000, 1, 1)
 # Of an invoice.
 HAS_LINES = Q(Exists(ProviderInvoiceLine.objects.filter(invoice=OuterRef("pk"))))
 
@@ -41,27 +42,46 @@ class MonthScope:
     connection: int
     month: date
     tolerance_minor: int = 0
-    last_closed: date | None = None
+    # Months of the connection that are closed, and those that have a comparison or a cost statement and are not.
+    closed_months: set[date] = field(default_factory=set)
+    open_months: set[date] = field(default_factory=set)
     # The difference that earlier months left, by currency.
     carried: dict[str, int] = field(default_factory=dict)
     facts: list[Any] = field(default_factory=list)
 
     @property
-    def has_late_lines(self) -> bool:
-        return self.last_closed is not None and month_after(self.last_closed) == self.month
+    def is_passed(self) -> bool:
+        """Return whether the month compares nothing anymore: it, or a later one, is closed, and it isn't open."""
+        is_over = self.month <= max(self.closed_months, default=date.min)
+        return is_over and self.month not in self.open_months - self.closed_months
+
+    @property
+    def late_since(self) -> date | None:
+        """Return the first day of service that counts here although its month is closed: behind the open month before.
+        None where nothing is closed right before this month."""
+        last_closed = max(self.closed_months, default=None)
+        if last_closed is None or self.is_passed:
+            return None
+        if (before := month_after(self.month, -1)) > last_closed:
+            return None
+        earlier = [month for month in self.open_months - self.closed_months if month < self.month]
+        since = month_after(max(earlier)) if earlier else _BEGINNING
+        return since if since <= before else None
 
     @property
     def stamp(self) -> str:
         """The SHA-256 of what the comparison is made from."""
         carried = sorted(self.carried.items())
-        told = f"{RULES} {self.month} {self.tolerance_minor} {self.last_closed} {carried} {self.facts}"
+        told = f"{RULES} {self.month} {self.tolerance_minor} {self.late_since} {carried} {self.facts}"
         return hashlib.sha256(told.encode()).hexdigest()
 
     def days(self, column: str, closing: str) -> Q:
         """Return the condition on the day in `column` by which something belongs to this month."""
         within = Q(**{f"{column}__gte": self.month, f"{column}__lte": last_day(self.month)})
-        late = Q(**{f"{column}__lt": self.month, closing: None})
-        return within | late if self.has_late_lines else within
+        if (since := self.late_since) is None:
+            return within
+        compared = Q(**{closing: None}) | Q(**{f"{closing}__month__gt": self.month})  # not by a month before this one
+        return within | Q(**{f"{column}__gte": since, f"{column}__lt": self.month}) & compared
 
     @property
     def has_anything(self) -> bool:
@@ -100,7 +120,7 @@ def scopes_of(month: date, connections: Collection[int] | None = None) -> list[M
         wanted = wanted.filter(pk__in=connections)
     found = {pk: MonthScope(pk, month) for pk in wanted.values_list("pk", flat=True)}
     _add_tolerances(found)
-    _add_last_closed(found, month)
+    _add_months(found)
     _add_carried(found, month)
     sold = Statement.objects.filter(side=Side.SELL, month=month).order_by()
     billed = sold.aggregate(n=Count("pk"), at=Max("rated_at"), minor=Sum("total_minor"))
@@ -118,33 +138,28 @@ def _add_tolerances(scopes: dict[int, MonthScope]) -> None:
         scopes[pk].facts.append(source)
 
 
-def _add_last_closed(scopes: dict[int, MonthScope], month: date) -> None:
-    compared = InvoiceComparison.objects.filter(closing__isnull=False)
-    rated = Statement.objects.filter(side=Side.COST, state=Statement.State.CLOSED)
-    for rows in (compared, rated):
-        earlier = rows.filter(connection__in=scopes, month__lt=month).order_by().values("connection")
-        for pk, last in earlier.annotate(last=Max("month")).values_list("connection", "last"):
-            known = scopes[pk].last_closed
-            scopes[pk].last_closed = max(known, last) if known else last
+def _add_months(scopes: dict[int, MonthScope]) -> None:
+    compared = InvoiceComparison.objects.filter(connection__in=scopes).order_by()
+    for pk, month, closing in compared.values_list("connection", "month", "closing").distinct():
+        (scopes[pk].closed_months if closing else scopes[pk].open_months).add(month)
+    rated = Statement.objects.filter(side=Side.COST, connection__in=scopes).exclude(currency="").order_by()
+    for pk, month, state in rated.values_list("connection", "month", "state").distinct():
+        is_closed = state == Statement.State.CLOSED
+        (scopes[pk or 0].closed_months if is_closed else scopes[pk or 0].open_months).add(month)
 
 
 def _add_carried(scopes: dict[int, MonthScope], month: date) -> None:
-    """Add what the last comparison before the month left, and opening balances since then."""
-    since: dict[tuple[int, str], date] = {}
-    earlier = InvoiceComparison.objects.filter(connection__in=scopes, month__lt=month).order_by("month")
-    columns = ("connection_id", "month", "currency", "invoice_minor", "cost_minor", "carried_minor", "accepted_minor")
-    for row in _last_of_each(earlier.only(*columns)):
-        scopes[row.connection_id].carried[row.currency] = row.accumulated_minor
-        since[row.connection_id, row.currency] = row.month
-    balances = OpeningBalance.objects.filter(connection__in=scopes, month__lte=month, removed_at=None).order_by("pk")
-    for pk, currency, at, minor in balances.values_list("connection", "currency", "month", "amount_minor"):
-        if pk and at > since.get((pk, currency), date.min):
-            carried = scopes[pk].carried
-            carried[currency] = carried.get(currency, 0) + minor
-
-
-def _last_of_each(rows: Iterable[InvoiceComparison]) -> Iterable[InvoiceComparison]:
-    return {(row.connection_id, row.currency): row for row in rows}.values()
+    """Add what each earlier month left, also one that was compared again after a later month, and opening balances."""
+    earlier = InvoiceComparison.objects.filter(connection__in=scopes, month__lt=month).order_by()
+    left = Sum(F("invoice_minor") - F("cost_minor") - F("accepted_minor"))
+    balances = OpeningBalance.objects.filter(connection__in=scopes, month__lte=month, removed_at=None).order_by()
+    for rows in (
+        earlier.values("connection", "currency").annotate(left=left),
+        balances.values("connection", "currency").annotate(left=Sum("amount_minor")),
+    ):
+        for row in rows:
+            carried = scopes[row["connection"]].carried
+            carried[row["currency"]] = carried.get(row["currency"], 0) + int(row["left"])
 
 
 def _add_invoices(scopes: dict[int, MonthScope]) -> None:

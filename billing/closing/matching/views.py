@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from billing.closing.matching import queries
-from billing.closing.matching.current import current_comparisons, stale_connections
+from billing.closing.matching.current import compare_stale, current_comparisons, stored_comparisons
 from billing.closing.matching.queries import ComparisonSums, MatchFilters
 from billing.models import Side, Statement
 from billing.usage.periods import month_after, month_or_none
@@ -33,7 +33,8 @@ def _month_or_404(text: str) -> date:
 def invoice_comparison(request: HttpRequest, public_id: uuid.UUID, month: str) -> HttpResponse:
     """Show a connection's month, compared again first if anything changed and it isn't large."""
     connection, of_month = get_object_or_404(Connection, public_id=public_id), _month_or_404(month)
-    found = current_comparisons(of_month, now=database_now(), connections=[connection.pk])
+    left = compare_stale(of_month, now=database_now(), connections=[connection.pk])
+    found = stored_comparisons(of_month, [connection.pk])
     filters = MatchFilters(request.GET, comparisons=found)
     costs = Statement.objects.filter(side=Side.COST, connection=connection, month=of_month).exclude(currency="")
     by_currency = {each.currency: each for each in costs.defer("versions").order_by("currency")}
@@ -48,7 +49,7 @@ def invoice_comparison(request: HttpRequest, public_id: uuid.UUID, month: str) -
         "comparison": comparison,
         "others": [each for each in found if each != comparison],
         "sums": ComparisonSums(comparison) if comparison else None,
-        "is_stale": connection.pk in stale_connections(of_month, [connection.pk]),
+        "is_stale": bool(left),
         "cost": by_currency.get(comparison.currency) if comparison else None,
         "page": page,
         "rows": queries.shown_matches(comparison, list(page), has_cost=comparison.currency in by_currency)

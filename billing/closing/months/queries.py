@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Max, Min
 from django.urls import reverse
 
 from billing.closing.blockers.kinds import (
@@ -120,18 +120,14 @@ class StatementCounts:
 
     closed: int
     open: int
-    inexact: int
     sums: list[CurrencySum]
 
 
 def statement_counts(month: date) -> StatementCounts:
-    found = Statement.objects.filter(month=month, side=Side.SELL).exclude(currency="")
-    counts = found.aggregate(
-        closed=Count("pk", filter=Q(state=Statement.State.CLOSED)),
-        open=Count("pk", filter=Q(state=Statement.State.DRAFT)),
-        inexact=Count("pk", filter=Q(state=Statement.State.DRAFT, is_exact=False)),
-    )
-    return StatementCounts(**counts, sums=sums_by_currency(found))
+    """Count and sum a month's statements in one query: there are as many as customers."""
+    sums = sums_by_currency(Statement.objects.filter(month=month, side=Side.SELL))
+    closed = sum(each.closed for each in sums)
+    return StatementCounts(closed, sum(each.statements for each in sums) - closed, sums)
 
 
 @dataclass(frozen=True, slots=True)

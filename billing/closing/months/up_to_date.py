@@ -59,7 +59,7 @@ def check_due(*, now: datetime) -> None:
         last = checked_at(month)
         if rated and (last is None or rated >= last):
             current_comparisons(month, now=now)
-            refresh_month(month, now=now)
+            refresh_month(month, now=now, since=last)
             cache.set(_key(month), now, _REMEMBERED)
 
 

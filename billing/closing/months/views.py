@@ -23,7 +23,7 @@ from billing.closing.months.filters import OWNERS, STATES, BlockerFilters
 from billing.closing.months.forms import AcceptForm, AssignBlockersForm, CloseForm
 from billing.closing.months.stages import stage_of
 from billing.closing.months.up_to_date import bring_up_to_date, checked_at
-from billing.closing.runs.commands import request_close, review_begins
+from billing.closing.runs.commands import is_left, request_close, review_begins
 from billing.models import Blocker, MonthClosing, Statement
 from billing.pricing.statements.numbers import billing_terms
 from billing.usage.periods import month_after, month_or_none
@@ -65,6 +65,7 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
         "statements": queries.statement_counts(of),
         "connections": queries.invoiced_connections(of),
         "checked_at": checked_at(of),
+        "is_left": is_left(of),
     }
     return render_page(request, "billing/closing/month.html", context, filters=filters)
 

@@ -90,10 +90,17 @@ def _refuse(month: date, *, now: datetime) -> None:
     if earlier := unclosed_before(month):
         text = _("%(earlier)s isn't closed yet. Close it first, then %(month)s.")
         raise Refusal(text % {"earlier": month_name(earlier), "month": name})
-    runs = MonthClosing.objects.filter(month=month)
-    is_left = runs.filter(state=State.FAILED).exists() or open_drafts(month).exists()
-    if not is_left and runs.filter(state=State.CLOSED).exists():
+    if not is_left(month) and closed.filter(month=month).exists():
         raise Refusal(_("Every statement of %(month)s is closed.") % {"month": name})
+
+
+def is_left(month: date) -> bool:
+    """Return whether something of the month can be closed: a run that failed, a draft, or a comparison."""
+    return (
+        MonthClosing.objects.filter(month=month, state=State.FAILED).exists()
+        or open_drafts(month).exists()
+        or InvoiceComparison.objects.filter(month=month, closing=None).exists()
+    )
 
 
 def month_name(month: date) -> str:

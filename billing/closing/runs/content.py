@@ -31,6 +31,7 @@ from billing.models import (
     StatementFinding,
     StatementLine,
 )
+from billing.pricing.statements.numbers import billing_terms
 
 # Statements whose lines are read at once.
 TOGETHER = 200
@@ -165,7 +166,15 @@ def contents_of(run: MonthClosing) -> dict[str, dict[str, Any]]:
         "invoices": _hashed(ProviderInvoice.objects.filter(closing=run.pk), INVOICE, _OF_INVOICE),
         "comparisons": _hashed(InvoiceComparison.objects.filter(closing=run.pk), COMPARISON, _OF_COMPARISON),
         "acceptances": _hashed(_used_acceptances(run), BLOCKER, ()),
+        "numbers": _numbers(run),
     }
+
+
+def _numbers(run: MonthClosing) -> dict[str, Any]:
+    """Return how many statements have a number, and the SHA-256 of what stands before it: both are printed."""
+    found = closed_statements(run).filter(number__isnull=False).count()
+    prefix = billing_terms().number_prefix if found else ""
+    return {"rows": found, "sha256": hashlib.sha256(prefix.encode()).hexdigest()}
 
 
 def _hashed(rows: QuerySet[Any], columns: Sequence[str], parts: Sequence[_Part]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ PART_LABELS = {
     "invoices": "invoices of providers",
     "comparisons": "comparisons of invoices",
     "acceptances": "accepted blockers",
+    "numbers": "prefix of statement numbers",
 }
 
 
@@ -113,6 +114,8 @@ def _orphan_problems() -> Iterator[str]:
     closed = Statement.objects.filter(state=Statement.State.CLOSED)
     if number := closed.exclude(closing__in=MonthClosing.objects.values("pk")).count():
         yield f"{number} closed statements belong to no closing. It was removed."
+    if number := closed.filter(closing__state=MonthClosing.State.FAILED).count():
+        yield f"{number} closed statements belong to a closing that failed. Close its month again: it continues."
 
 
 def _content_problems(run: MonthClosing, found: ClosedMonthsFinding) -> Iterator[str]:

@@ -13,6 +13,7 @@ from billing.models import MonthClosing, OpeningBalance, Side
 from billing.pricing.amounts import check_currency
 from billing.pricing.rating.currency import minor_unit_places
 from billing.pricing.statements.locks import lock_group, lock_month
+from billing.pricing.statements.storage import closed_owners
 from customers.models import Connection, Customer
 from portal.access.permissions import Permission, require
 from portal.commands import Command
@@ -76,12 +77,11 @@ def remove_opening_balance(command: Command, *, balance: OpeningBalance) -> None
 
 def _lock_open(month: date, customer: Customer | None, connection: Connection | None) -> None:
     """Wait for whoever rates or closes the same statements, and refuse a month that is closed or being closed."""
-    if customer is not None:
-        lock_month(Side.SELL, month, lock_group(customer.pk))
-    elif connection is not None:
-        lock_month(Side.COST, month, connection.pk)
+    side, pk = (Side.SELL, customer.pk) if customer else (Side.COST, connection.pk if connection else 0)
+    lock_month(side, month, lock_group(pk) if customer else pk)
     kept = (MonthClosing.State.RUNNING, MonthClosing.State.CLOSED)
-    if MonthClosing.objects.filter(month=month, state__in=kept).exists():
+    # A run that failed may have closed this one's statements.
+    if MonthClosing.objects.filter(month=month, state__in=kept).exists() or closed_owners(side, month, [pk]):
         words = {"month": date_format(month, "F Y")}
         text = _("%(month)s is closed. Enter the difference as an opening balance of a later month.")
         raise Refusal(text % words, field="month")

@@ -27,11 +27,12 @@ LEAST, MOST = Least(F("total_minor"), _HIGH), Greatest(F("total_minor"), _HIGH)
 
 @dataclass(frozen=True, slots=True)
 class CurrencySum:
-    """The statements of one currency together. `exact`: how many of them are exact."""
+    """The statements of one currency together. `exact`, `closed`: how many of them are."""
 
     amount: Amount
     statements: int
     exact: int
+    closed: int
 
     @property
     def is_exact(self) -> bool:
@@ -62,6 +63,7 @@ def sums_by_currency(found: QuerySet[Statement]) -> list[CurrencySum]:
             endless=Count("pk", filter=Q(open_ended=True)),
             n=Count("pk"),
             exact=Count("pk", filter=Q(is_exact=True)),
+            closed=Count("pk", filter=Q(state=Statement.State.CLOSED)),
         )
     )
     return [
@@ -71,6 +73,7 @@ def sums_by_currency(found: QuerySet[Statement]) -> list[CurrencySum]:
             ),
             row["n"],
             row["exact"],
+            row["closed"],
         )
         for row in rows
     ]

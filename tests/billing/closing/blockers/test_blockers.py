@@ -99,6 +99,15 @@ def test_a_customer_without_a_reference_is_blocked() -> None:
     assert found() == []
 
 
+def test_currencies_of_a_customer_are_not_added() -> None:
+    customer, _one = unknown()
+    rate_month(NOVEMBER, now=NOW)
+    inputs = Statement.objects.get(customer=customer).inputs
+    facts = {"month": NOVEMBER, "currency": "USD", "total_minor": 5, "lines_count": 1, "rated_at": NOW}
+    Statement.objects.create(side=Side.SELL, customer=customer, inputs=inputs, **facts)
+    assert [(each.currency, each.money_minor) for each in found()] == [("EUR", 8995), ("USD", 5)]
+
+
 def test_an_offering_without_a_price_is_one_per_customer() -> None:
     customer, _one = customer_with()
     for _n in range(2):

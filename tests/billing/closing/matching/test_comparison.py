@@ -12,7 +12,12 @@ from billing.closing.matching import comparison as comparing
 from billing.closing.matching import current
 from billing.closing.matching.commands import accept_difference
 from billing.closing.matching.comparison import compare_with_invoices
-from billing.closing.matching.current import current_comparisons, differences_of, stale_connections
+from billing.closing.matching.current import (
+    compare_connection,
+    current_comparisons,
+    differences_of,
+    stale_connections,
+)
 from billing.closing.matching.scope import compared_invoices
 from billing.models import (
     ConnectionBilling,
@@ -31,7 +36,7 @@ from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, 
 from tests.support.factories import ConnectionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
-DECEMBER = date(2026, 12, 1)
+DECEMBER, JANUARY = date(2026, 12, 1), date(2027, 1, 1)
 
 
 def accounts(n: int, **facts: Any) -> list[Account]:
@@ -262,6 +267,7 @@ class TestCarried:
         with pytest.raises(Refusal, match="why"):
             accept_difference(by(), comparison=found, reason=" ")
         close(found)
+        MonthClosing.objects.update(state="failed")
         with pytest.raises(Refusal, match="changed"):
             accept_difference(by(), comparison=found, reason="x")
 
@@ -296,9 +302,56 @@ class TestClosed:
         found = compared(connection, DECEMBER)
         assert (found.invoice_minor, found.accumulated_minor) == (100, 100)
         assert found.matches.get().is_billed
-        assert compare_with_invoices(connection.pk, date(2027, 1, 1), now=NOW)[0].invoice_minor == 0
+        assert compare_with_invoices(connection.pk, JANUARY, now=NOW)[0].invoice_minor == 0
         close(found)
-        assert compared(connection, date(2027, 1, 1)).invoice_minor == 0
+        assert compared(connection, JANUARY).invoice_minor == 0
+
+
+class TestHeldBack:
+    """November is held back: its comparison is open, while that of December is closed."""
+
+    def held_back(self) -> tuple[Connection, Account]:
+        (one,) = accounts(1)
+        connection = agreed(one)
+        invoice(connection, line(one))
+        compared(connection)
+        invoice(connection, line(one, 700, start=DECEMBER, end=DECEMBER), number="B")
+        close(compared(connection, DECEMBER))
+        return connection, one
+
+    def test_its_lines_count_there_alone(self) -> None:
+        connection, _one = self.held_back()
+        (found,) = compare_with_invoices(connection.pk, JANUARY, now=NOW)
+        assert (found.invoice_minor, found.carried_minor) == (0, 700)
+
+    def test_what_it_gets_later_is_carried(self) -> None:
+        connection, one = self.held_back()
+        invoice(connection, line(one, 300, "overage"), number="late")
+        (found,) = compare_with_invoices(connection.pk, JANUARY, now=NOW)
+        compare_connection(connection.pk, now=NOW)
+        assert compared(connection).difference_minor == 300
+        (found,) = compare_with_invoices(connection.pk, JANUARY, now=NOW)
+        assert (found.invoice_minor, found.carried_minor) == (0, 1000)
+
+    def test_a_late_line_counts_in_the_first_open_month(self) -> None:
+        connection, one = self.held_back()
+        late = line(one, 50, "overage", start=DECEMBER, end=DECEMBER)
+        invoice(connection, late, number="late")
+        (found,) = compare_with_invoices(connection.pk, JANUARY, now=NOW)
+        assert (found.invoice_minor, found.accumulated_minor) == (50, 750)
+        close(compared(connection))
+        (found,) = compare_with_invoices(connection.pk, JANUARY, now=NOW)
+        assert (found.invoice_minor, found.accumulated_minor) == (50, 750)
+
+    def test_a_closed_month_without_anything_stays_empty(self) -> None:
+        (one,) = accounts(1)
+        connection = agreed(one)
+        invoice(connection, line(one))
+        close(compared(connection))
+        october = line(one, 40, start=date(2026, 10, 1), end=date(2026, 10, 31))
+        invoice(connection, october, number="late")
+        assert compare_with_invoices(connection.pk, date(2026, 10, 1), now=NOW) == []
+        assert compared(connection, DECEMBER).invoice_minor == 40
 
 
 class TestCurrent:

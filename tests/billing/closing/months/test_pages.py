@@ -12,9 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing.closing.months.up_to_date import check_month
-from billing.models import Blocker, PriceList
+from billing.closing.runs.verification import verify_closed_months
+from billing.models import Blocker, ConnectionBilling, PriceList
 from customers.models import Customer
 from portal.audit.models import AuditEvent
+from tests.billing.closing.closed import LATER, block, close, compared
 from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, account, contract, customer_with, figure
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
@@ -122,3 +124,23 @@ def test_a_page_takes_the_same_queries_for_many_blockers() -> None:
         contract(one.customer, PriceList.objects.get())
         figure(one, None)
     assert queries() == few
+
+
+def test_a_closed_month_keeps_what_was_accepted() -> None:
+    blocker = block(unknown(), accepted="By hand")
+    close()
+    assert page().status_code == 200
+    blocker.refresh_from_db()
+    assert (blocker.accepted_reason, blocker.resolved_at) == ("By hand", None)
+    assert verify_closed_months().problems == []
+
+
+def test_the_rest_is_closed_where_only_cost_is_left(time_machine: Any) -> None:
+    _customer, one = customer_with()
+    compared(one.connection, 9000, 8000, tolerance=0)
+    close()
+    time_machine.move_to(LATER, tick=False)
+    assert "Close the rest" in page().content.decode()
+    ConnectionBilling.objects.update(tolerance_minor=2000)
+    close()
+    assert "Close the rest" not in page().content.decode()

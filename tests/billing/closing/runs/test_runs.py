@@ -187,6 +187,14 @@ class TestConnections:
         comparison.refresh_from_db()
         assert (run.statements_closed, run.held_back, comparison.closing) == (1, 0, run)
 
+    def test_no_difference_is_accepted_meanwhile(self) -> None:
+        """Whoever approved the close did not see it."""
+        _customer, one = customer_with()
+        comparison = compared(one.connection, 9000, 8000, tolerance=0)
+        request()
+        with pytest.raises(Refusal, match="being closed"):
+            accept_difference(Command(finance(), LATER), comparison=comparison, reason="A credit follows.")
+
 
 class TestRefusals:
     def test_only_who_may_close_months(self) -> None:

@@ -18,6 +18,7 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 from billing.closing.runs import content
 from billing.closing.runs.verification import chain_off, verify_closed_months
 from billing.models import (
+    BillingTerms,
     Blocker,
     InvoiceComparison,
     InvoiceMatch,
@@ -274,6 +275,19 @@ def remove(run: MonthClosing) -> None:
 def test_a_changed_counter_is_found(month: MonthClosing) -> None:
     StatementCounter.objects.update(last=7)
     assert verify_closed_months().problems == ["7 statement numbers were given, 2 are there, and the highest one is 2."]
+
+
+def test_another_prefix_of_numbers_is_found(month: MonthClosing) -> None:
+    BillingTerms.objects.update_or_create(pk=1, defaults={"number_prefix": "X-"})
+    assert verify_closed_months().problems == [
+        "2026-11 closing 1: prefix of statement numbers changed after it was closed. Then: 2, now: 2."
+    ]
+
+
+def test_statements_of_a_closing_that_failed_are_named(month: MonthClosing) -> None:
+    with past_triggers():
+        MonthClosing.objects.filter(pk=month.pk).update(state="failed", seq=None)
+    assert "4 closed statements belong to a closing that failed." in " ".join(verify_closed_months().problems)
 
 
 def test_the_command_says_what_is_wrong(month: MonthClosing) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.urls import reverse
 
-from billing.models import MonthClosing, OpeningBalance
+from billing.models import MonthClosing, OpeningBalance, Statement
 from billing.pricing.opening_balances.commands import enter_opening_balance, remove_opening_balance
 from billing.pricing.statements.drafts import draft_of, rate_month
 from customers.models import Customer
@@ -91,8 +91,17 @@ def test_a_closed_month_is_refused() -> None:
     with pytest.raises(Refusal, match="later month"):
         remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=balance)
     assert entered(customer, month=DECEMBER).month == DECEMBER
-    MonthClosing.objects.update(state="failed")
-    remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=balance)
+
+
+def test_a_customer_that_a_failed_run_closed_is_refused() -> None:
+    customer, _one = customer_with()
+    rate_month(NOVEMBER, now=NOW)
+    facts = {"requested_by": UserFactory(role="finance"), "requested_at": NOW, "not_before": NOW}
+    run = MonthClosing.objects.create(month=NOVEMBER, n=1, state="failed", **facts)
+    entered(customer)
+    Statement.objects.filter(side="sell").update(state="closed", closing=run, closed_at=NOW, digest="x")
+    with pytest.raises(Refusal, match="November 2026 is closed"):
+        entered(customer)
 
 
 def test_one_is_removed_once() -> None:
