@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.dateformat import format as date_format
 from django.utils.translation import gettext as _
 
-from billing.models import MonthClosing, OpeningBalance, Side
+from billing.models import InvoiceComparison, MonthClosing, OpeningBalance, Side, Statement
 from billing.pricing.amounts import check_currency
 from billing.pricing.rating.currency import minor_unit_places
 from billing.pricing.statements.locks import lock_group, lock_month
@@ -81,7 +81,10 @@ def _lock_open(month: date, customer: Customer | None, connection: Connection | 
     elif connection is not None:
         lock_month(Side.COST, month, connection.pk)
     kept = (MonthClosing.State.RUNNING, MonthClosing.State.CLOSED)
-    if MonthClosing.objects.filter(month=month, state__in=kept).exists():
+    # A run that failed has closed a part of the month.
+    own = Statement.objects.filter(customer=customer, connection=connection, month=month, closing__isnull=False)
+    compared = InvoiceComparison.objects.filter(connection=connection, month=month, closing__isnull=False)
+    if MonthClosing.objects.filter(month=month, state__in=kept).exists() or own.exists() or compared.exists():
         words = {"month": date_format(month, "F Y")}
         text = _("%(month)s is closed. Enter the difference as an opening balance of a later month.")
         raise Refusal(text % words, field="month")
