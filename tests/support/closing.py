@@ -14,8 +14,10 @@ from customers.models import Customer
 from tests.support.factories import UserFactory
 
 
-def close_month(month: date, *, now: datetime, held_back: Collection[Customer] = ()) -> MonthClosing:
-    """Close the customers' statements of a month, all but those of some customers."""
+def close_month(
+    month: date, *, now: datetime, held_back: Collection[Customer] = (), fails: bool = False
+) -> MonthClosing:
+    """Close the customers' statements of a month, all but those of some customers. `fails`: the run then fails."""
     rate_month(month, now=now)
     runs = MonthClosing.objects.filter(month=month)
     closing = MonthClosing.objects.create(
@@ -37,7 +39,15 @@ def close_month(month: date, *, now: datetime, held_back: Collection[Customer] =
         row.state, row.closing, row.closed_at, row.digest = Statement.State.CLOSED, closing, now, "-"
         row.number = number if row.lines_count else None
         row.save(update_fields=["state", "closing", "closed_at", "digest", "number"])
+    if fails:
+        closing.state = MonthClosing.State.FAILED
+        closing.save(update_fields=["state"])
+        return closing
+    finish_run(closing, now=now)
+    return closing
+
+
+def finish_run(closing: MonthClosing, *, now: datetime) -> None:
     closing.state, closing.closed_at, closing.row_hash = MonthClosing.State.CLOSED, now, "-"
     closing.seq = MonthClosing.objects.filter(seq__isnull=False).count() + 1
     closing.save(update_fields=["state", "closed_at", "row_hash", "seq"])
-    return closing

@@ -7,7 +7,7 @@ docs/reference/accounting-file.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -81,7 +81,15 @@ def _plain_quantity(ten_thousandths: int) -> Decimal | int:
 
 
 def _discount(line: BilledLine) -> Decimal:
-    steps = line.because.get("steps", ())
+    """Return the percent of the line's discount; of an adjustment that of both ratings, if it is the same."""
+    told = [line.because]
+    if line.kind == LineKind.ADJUSTMENT:
+        told = [each for name in ("before", "after") if (each := line.because.get(name))]
+    found = {_percent(each.get("steps", ())) for each in told}
+    return found.pop() if len(found) == 1 else Decimal(0)
+
+
+def _percent(steps: Iterable[Mapping[str, Any]]) -> Decimal:
     return next((Decimal(each["percent"]) for each in steps if each.get("step") == "discount"), Decimal(0))
 
 

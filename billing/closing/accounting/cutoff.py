@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, time
 
 from django.db.models import Case, DateTimeField, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
 
 from billing.models import Status, UsagePeriod, UsageSnapshot
 from billing.pricing.statements.facts import (
@@ -42,13 +43,12 @@ class CutOffs:
     def of(self, account: AccountFacts) -> datetime:
         return self._of[account.connection.pk]
 
-    @property
-    def expression(self) -> Case:
-        """The cut-off of a billing period's row, by its account's connection."""
+    def expression(self, connection: str) -> Case:
+        """The cut-off of a row, by the column that names its connection."""
         by_moment: dict[datetime, list[int]] = {}
         for pk, moment in self._of.items():
             by_moment.setdefault(moment, []).append(pk)
-        whens = [When(account__connection__in=pks, then=Value(moment)) for moment, pks in by_moment.items()]
+        whens = [When(**{f"{connection}__in": pks}, then=Value(moment)) for moment, pks in by_moment.items()]
         return Case(*whens, output_field=DateTimeField())
 
 
@@ -67,7 +67,7 @@ def facts_at_cut_off(accounts: QuerySet[Account], world: World) -> list[AccountF
         each.spans = {
             kind: kept for kind, rows in each.spans.items() if (kept := [r for r in rows if r.seen_at < before])
         }
-    _add_periods_not_read({pk: each for pk, each in found.items() if not each.periods}, world)
+    _add_periods_not_read({pk: each for pk, each in found.items() if not each.periods}, world, cut_offs)
     open_ones = [each for each in found.values() if each.periods]
     for each in open_ones:
         leave_out_older_spans(each)
@@ -87,7 +87,7 @@ def _add_periods_read(accounts: Mapping[int, AccountFacts], world: World, cut_of
         UsagePeriod.objects.filter(
             account__in=accounts, reported_start_on__lte=last, reported_start_on__gt=last - LONGEST_PERIOD
         )
-        .annotate(cut_off=cut_offs.expression)
+        .annotate(cut_off=cut_offs.expression("account__connection"))
         .annotate(reading=Subquery(latest.values("pk")[:1]))
     )
     periods = dict(rows.values_list("reading", "pk").exclude(reading=None))
@@ -100,18 +100,23 @@ def _add_periods_read(accounts: Mapping[int, AccountFacts], world: World, cut_of
         ]
 
 
-def _add_periods_not_read(accounts: Mapping[int, AccountFacts], world: World) -> None:
-    """Add the period that follows from the one before. An account that had none before has the one that was read
-    later."""
+def _add_periods_not_read(accounts: Mapping[int, AccountFacts], world: World, cut_offs: CutOffs) -> None:
+    """Add the period that follows from the last one read before the cut-off. An account that was never read before has
+    the one that its first reading tells."""
     last = last_day(world.month)
-    rows = UsagePeriod.objects.filter(account__in=accounts, start_on__lte=last, end_on__gt=last - 2 * LONGEST_PERIOD)
-    known: dict[int, Period] = {}
-    for pk, start, end in rows.order_by("account", "start_on").values_list("account", "start_on", "end_on"):
-        if end < last or pk not in known:
-            known[pk] = Period(start, end)
-    for pk, nearest in known.items():
-        start, end = _period_on(last, nearest)
-        if end > last and existed(accounts[pk], Period(start, end), world):
+    near = UsageSnapshot.objects.filter(account=OuterRef("pk"), period_end_on__gt=last - 2 * LONGEST_PERIOD)
+    before = near.filter(as_of__lt=OuterRef("cut_off")).order_by("-as_of", "-seq")
+    after = near.filter(as_of__gte=OuterRef("cut_off")).order_by("as_of", "seq")
+    rows = (
+        Account.objects.filter(pk__in=accounts)
+        .annotate(cut_off=cut_offs.expression("connection"))
+        .annotate(reading=Coalesce(Subquery(before.values("pk")[:1]), Subquery(after.values("pk")[:1])))
+        .exclude(reading=None)
+    )
+    readings = UsageSnapshot.objects.filter(pk__in=list(rows.values_list("reading", flat=True)))
+    for pk, *dates in readings.order_by("account").values_list("account", "period_start_on", "period_end_on"):
+        start, end = _period_on(last, Period(*dates))
+        if start <= last < end and existed(accounts[pk], Period(start, end), world):
             accounts[pk].periods = [PeriodRow(None, pk, start, end, start, Status.MISSING, None, None, None, "")]
 
 

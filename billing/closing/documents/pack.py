@@ -11,13 +11,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing.models import (
     Anomaly,
     Decision,
     FigureVersion,
     Statement,
+    StatementCase,
     StatementLine,
     StatisticsReading,
     UsagePeriod,
@@ -55,8 +56,15 @@ class Pack:
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
         self.prefix = billing_terms().number_prefix
-        (self.case,) = FrozenCases().complete([statement.frozen.case])
-        self.accounts = [int(each["id"]) for each in self.case["accounts"]]
+        # A statement of adjustments and opening balances alone was rated from nothing.
+        kept = StatementCase.objects.filter(statement=statement).values_list("case", flat=True)
+        self.case = next(iter(FrozenCases().complete(kept)), None)
+        adjusting = Q(statement=statement, adjusts__isnull=False) | Q(adjusts=statement)
+        self.adjustments = StatementLine.objects.filter(adjusting)
+        rated = {int(each["id"]) for each in self.case["accounts"]} if self.case else set()
+        self.accounts = sorted(
+            rated | set(self.adjustments.order_by().values_list("figure__account", flat=True)) - {None}
+        )
 
     @property
     def number(self) -> str:
@@ -65,7 +73,8 @@ class Pack:
     def members(self) -> Iterator[Member]:
         yield "README.txt", self._write_readme
         yield "statement.csv", self._csv(LINE_HEADER, line_rows(self.statement))
-        yield "case.json", self._write_case
+        if self.case:
+            yield "case.json", self._write_case
         yield "readings.csv", self._csv(READINGS, self._of_accounts(self._readings))
         yield "statistics.csv", self._csv(STATISTICS, self._of_accounts(self._statistics))
         yield "decisions.csv", self._csv(DECISIONS, self._of_accounts(self._decisions))
@@ -98,8 +107,10 @@ class Pack:
             yield from rows_of(some)
 
     def _readings(self, accounts: list[int]) -> Iterator[Sequence[Any]]:
-        starts = self._periods(accounts).values_list("reported_start_on", flat=True)
-        found = UsageSnapshot.objects.filter(account__in=accounts, period_start_on__in=set(starts))
+        of_account = self._periods(accounts).filter(account=OuterRef("account"))
+        found = UsageSnapshot.objects.filter(
+            Exists(of_account.filter(reported_start_on=OuterRef("period_start_on"))), account__in=accounts
+        )
         columns = (
             "account", "account__provider_id", "period_start_on", "period_end_on", "as_of", "used", "allowed",
             "package", "source",
@@ -107,7 +118,14 @@ class Pack:
         yield from found.order_by("account", "as_of", "seq").values_list(*columns).iterator(chunk_size=_TOGETHER)
 
     def _periods(self, accounts: list[int]) -> QuerySet[UsagePeriod]:
-        return UsagePeriod.objects.filter(account__in=accounts, month=self.statement.month)
+        """Return the billing periods of the month, also those that moved to another one or were joined since, and those
+        of adjustments."""
+        versions = FigureVersion.objects.filter(account__in=accounts, month=self.statement.month)
+        wanted = Q(month=self.statement.month) | Q(pk__in=versions.values("period")) | Q(pk__in=self._adjusted())
+        return UsagePeriod._base_manager.filter(wanted, account__in=accounts)
+
+    def _adjusted(self) -> QuerySet[StatementLine, Any]:
+        return self.adjustments.order_by().exclude(figure=None).values("figure__period")
 
     def _statistics(self, accounts: list[int]) -> Iterator[Sequence[Any]]:
         """Yield the days of the billing periods as the last statistics that know them report them."""
@@ -142,7 +160,8 @@ class Pack:
             yield [*_period_cells(row.period), *(getattr(row, name) for name in about), "", None, "", "", None]
 
     def _figures(self, accounts: list[int]) -> Iterable[Sequence[Any]]:
-        found = FigureVersion.objects.filter(account__in=accounts, month=self.statement.month)
+        of_month = Q(month=self.statement.month) | Q(period__in=self._adjusted())
+        found = FigureVersion.objects.filter(of_month, account__in=accounts)
         columns = (
             "account", "account__provider_id", "start_on", "end_on", "n", "status", "used", "high", "allowed",
             "package", "cause", "at", "from_batch", "to_batch",
@@ -151,9 +170,7 @@ class Pack:
 
     def _adjustments(self) -> Iterator[Sequence[Any]]:
         """Yield the adjustments that this statement has, and those of later ones that correct it."""
-        rows = StatementLine.objects.filter(
-            Q(statement=self.statement, adjusts__isnull=False) | Q(adjusts=self.statement)
-        ).select_related("statement", "adjusts", "account")
+        rows = self.adjustments.select_related("statement", "adjusts", "account")
         places = minor_unit_places(self.statement.currency)
         for line in rows.order_by("statement__month", "statement", "n").iterator(chunk_size=_TOGETHER):
             adjusted = line.adjusts.number if line.adjusts else None
@@ -176,7 +193,8 @@ Closed: {closed_at}
 
 statement.csv    The lines as they were closed.
 case.json        Everything the lines were rated from: prices, contract, offerings, states, usage.
-                 "manage.py rate case.json" calculates the lines again. Its accounts have the account key as ID.
+                 "manage.py rate case.json" calculates the lines again, all but adjustments and opening balances.
+                 Its accounts have the account key as ID.
 readings.csv     Usage as the provider reported it, each reading that differed from the one before.
 statistics.csv   Requests per day as the provider's statistics reported them. Later rows of a day replace earlier ones.
 decisions.csv    Readings that contradicted each other, and what the team decided: who, when, and why.

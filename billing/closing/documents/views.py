@@ -18,8 +18,8 @@ from portal.htmx import command_of
 @require_GET
 def dispute_pack(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
     """Send everything that a customer's closed statement was made from, as one ZIP."""
-    closed = Statement.objects.filter(side=Side.SELL, state=Statement.State.CLOSED, frozen__isnull=False)
-    statement = get_object_or_404(closed.select_related("customer", "frozen"), public_id=public_id)
+    closed = Statement.objects.filter(side=Side.SELL, state=Statement.State.CLOSED).exclude(currency="")
+    statement = get_object_or_404(closed.select_related("customer"), public_id=public_id)
     pack = Pack(statement)
     facts = {"month": f"{statement.month:%Y-%m}", "statement": str(statement.public_id), "file": "dispute pack"}
     command_of(request).record(verb="statements.exported", obj=None, after=facts)

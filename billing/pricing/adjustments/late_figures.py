@@ -8,7 +8,7 @@ figure is read. Those that a closed statement has lines for are done.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
@@ -51,10 +51,12 @@ _COLUMNS = (
 
 
 class LateVersion(NamedTuple):
-    """A version that a closed month did not know. `begins` is the first day of its billing period in that month."""
+    """A version that a closed month did not know. `begins` is the first day of its billing period in that month:
+    `starts` are those of the versions of the month, each with its batch."""
 
     figure: FigureRow
     begins: date
+    starts: tuple[tuple[int, date], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def late_months(
     Takes two queries while nothing is late, and then always seven at most.
     """
     closed = closed_months() if closed is None else closed
-    if closed.open is None:
+    if not closed.batches:
         return {}
     moves = moves_since(midnight(min(closed.batches) - LONGEST_PERIOD))
     found: dict[tuple[int, date], LateMonth] = {}
@@ -147,12 +149,16 @@ def _moved_on(rows: Iterable[FigureRow]) -> Iterable[FigureRow]:
 
 
 def _late_in(month: date, batch: int, versions: list[FigureRow]) -> Iterable[LateVersion]:
-    before = [row for row in versions if row.from_batch <= batch and row.month == month]
-    begins = before[-1].start_on if before else None
+    starts = tuple((row.from_batch, row.start_on) for row in versions if row.month == month)
     for earlier, row in pairwise([None, *versions]):
         if row is not None and row.from_batch > batch and month in (row.month, earlier and earlier.month):
-            begins = begins or row.start_on
-            yield LateVersion(row, begins)
+            yield LateVersion(row, _begins(starts, batch), starts)
+
+
+def _begins(starts: Sequence[tuple[int, date]], batch: int) -> date:
+    """Return the first day as it was at a batch, or as it was first known after it."""
+    known = [start for from_batch, start in starts if from_batch <= batch]
+    return known[-1] if known else starts[0][1]
 
 
 def _add_statements(found: dict[tuple[int, date], LateMonth]) -> None:
@@ -173,6 +179,8 @@ def _add_statements(found: dict[tuple[int, date], LateMonth]) -> None:
     done = set(lines.order_by().values_list("adjusts", "figure").distinct())
     for each in found.values():
         batch = min((one.batch for one in each.statements), default=0)
-        each.versions = [late for late in each.versions if late.figure.from_batch > batch]
+        # The month's first run may have had an earlier batch.
+        late = [one for one in each.versions if one.figure.from_batch > batch]
+        each.versions = [one._replace(begins=_begins(one.starts, batch)) for one in late]
         pks = {one.pk for one in each.statements}
         each.done = {(adjusts, figure) for adjusts, figure in done if adjusts in pks and figure is not None}

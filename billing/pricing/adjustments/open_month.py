@@ -15,8 +15,8 @@ from billing.usage.periods import month_after
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonths:
-    """Closed months, each with the first ledger batch of its closed statements. `open` is None before the first
-    closing."""
+    """Closed months with customers' statements, each with the first ledger batch of these. `open` is None before the
+    first closing."""
 
     batches: Mapping[date, int]
     open: date | None
@@ -30,20 +30,23 @@ def closed_months() -> ClosedMonths:
     first = _first_batches([(pk, f"billing.closing.{public_id}.batch") for pk, public_id, _month in runs])
     batches: dict[date, int] = {}
     for pk, _public_id, month in runs:
-        batches[month] = min(first[pk], batches.get(month, first[pk]))
-    following = min(batches, default=None)
-    while following is not None and following in batches:
+        # A later run may have closed connections alone.
+        if (batch := first[pk]) is not None:
+            batches[month] = min(batch, batches.get(month, batch))
+    closed = {month for _pk, _public_id, month in runs}
+    following = min(closed, default=None)
+    while following is not None and following in closed:
         following = month_after(following, 1)
     return ClosedMonths(batches, following, len(runs))
 
 
-def _first_batches(runs: list[tuple[int, str]]) -> dict[int, int]:
-    """Return the first batch of each run's statements (pk). They never change, so it is kept."""
+def _first_batches(runs: list[tuple[int, str]]) -> dict[int, int | None]:
+    """Return the first batch of each run's customer statements (pk). They never change, so it is kept."""
     kept = cache.get_many([name for _pk, name in runs])
     for pk, name in runs:
         if name not in kept:
             rows = Statement.objects.filter(closing=pk, side=Side.SELL)
-            kept[name] = int(rows.aggregate(first=Min("batch"))["first"] or 0)
+            kept[name] = rows.aggregate(first=Min("batch"))["first"]
             cache.set(name, kept[name], timeout=None)
     return {pk: kept[name] for pk, name in runs}
 

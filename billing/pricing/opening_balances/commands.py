@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.dateformat import format as date_format
 from django.utils.translation import gettext as _
 
-from billing.models import MonthClosing, OpeningBalance, Side
+from billing.models import InvoiceComparison, MonthClosing, OpeningBalance, Side
 from billing.pricing.amounts import check_currency
 from billing.pricing.rating.currency import minor_unit_places
 from billing.pricing.statements.locks import lock_group, lock_month
@@ -80,8 +80,10 @@ def _lock_open(month: date, customer: Customer | None, connection: Connection | 
     side, pk = (Side.SELL, customer.pk) if customer else (Side.COST, connection.pk if connection else 0)
     lock_month(side, month, lock_group(pk) if customer else pk)
     kept = (MonthClosing.State.RUNNING, MonthClosing.State.CLOSED)
-    # A run that failed may have closed this one's statements.
-    if MonthClosing.objects.filter(month=month, state__in=kept).exists() or closed_owners(side, month, [pk]):
+    # A run that failed may have closed a part of the month.
+    compared = InvoiceComparison.objects.filter(connection=connection, month=month, closing__isnull=False)
+    is_run = MonthClosing.objects.filter(month=month, state__in=kept).exists()
+    if is_run or closed_owners(side, month, [pk]) or compared.exists():
         words = {"month": date_format(month, "F Y")}
         text = _("%(month)s is closed. Enter the difference as an opening balance of a later month.")
         raise Refusal(text % words, field="month")

@@ -15,7 +15,7 @@ from typing import Any
 from billing.pricing.rating import case as inputs
 from billing.pricing.rating.books import CustomerPrices, PriceBooks
 from billing.pricing.rating.checks import last_day_of
-from billing.pricing.rating.commit import commit_line
+from billing.pricing.rating.commit import Eligible, commit_line, eligible_sums
 from billing.pricing.rating.currency import EXACT
 from billing.pricing.rating.engine import rate_account
 from billing.pricing.rating.lines import ORDER, OpenEnd, RatedLine, RatingFinding, line_to_json, shown_number
@@ -55,6 +55,7 @@ class _RatedMonth:
         self._lines: dict[str, list[RatedLine]] = {}
         # Where the period that late figures are about begins by now, by account and its first day when it was closed.
         self._begins: dict[tuple[str, date], date] = {}
+        self._eligible: Eligible | None = None
 
     def adjusted(self, late: inputs.LateFigure) -> Adjustment:
         account, period = self.accounts[late.account], late.period
@@ -68,7 +69,8 @@ class _RatedMonth:
         if undecided := _undecided(findings, period):
             return Adjustment(late, before, (), undecided)
         old = [*self._of(late.account), *self._commit()]
-        self.accounts[late.account], self._lines[late.account] = changed, lines
+        self.accounts[late.account] = changed
+        self._replace_lines(late.account, lines)
         self._begins[name] = period.start
         return Adjustment(late, before, tuple(line_differences(old, [*lines, *self._commit()])))
 
@@ -77,12 +79,20 @@ class _RatedMonth:
             self._lines[account] = rate_account(self.accounts[account], self.prices, self.month)[0]
         return self._lines[account]
 
+    def _replace_lines(self, account: str, lines: list[RatedLine]) -> None:
+        if self._eligible is not None:
+            places = self.prices.books.places
+            less = self._eligible.plus(eligible_sums(self._lines[account], places), -1)
+            self._eligible = less.plus(eligible_sums(lines, places))
+        self._lines[account] = lines
+
     def _commit(self) -> list[RatedLine]:
         if not self.contract or not self.contract.commit:
             return []
-        lines = [line for account in self.accounts for line in self._of(account)]
         places = self.prices.books.places
-        found = commit_line(self.contract, self.contract.commit, lines, self.month, places)
+        if self._eligible is None:
+            self._eligible = eligible_sums((line for account in self.accounts for line in self._of(account)), places)
+        found = commit_line(self.contract, self.contract.commit, self._eligible, self.month, places)
         return [found] if found else []
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 
 from billing.pricing.rating import case as inputs
@@ -13,8 +14,33 @@ from billing.pricing.rating.lines import ELIGIBLE, OpenEnd, RatedLine, shown_num
 from billing.pricing.rating.spans import days_of
 
 
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """Sums of lines that count toward a commit, in minor units at both ends of the usage. `endless`: how many of them
+    have no upper end."""
+
+    low: int = 0
+    high: int = 0
+    endless: int = 0
+
+    def plus(self, other: Eligible, times: int = 1) -> Eligible:
+        return Eligible(
+            self.low + times * other.low, self.high + times * other.high, self.endless + times * other.endless
+        )
+
+
+def eligible_sums(lines: Iterable[RatedLine], places: int) -> Eligible:
+    eligible = [line for line in lines if line.kind in ELIGIBLE]
+    most = [each for line in eligible if not isinstance(each := line.most, OpenEnd)]
+    return Eligible(
+        low=sum(as_minor_units(line.amount, places) for line in eligible),
+        high=sum(as_minor_units(each, places) for each in most),
+        endless=len(eligible) - len(most),
+    )
+
+
 def commit_line(
-    contract: inputs.ContractTerms, commit: inputs.MinimumCommit, lines: Sequence[RatedLine], month: date, places: int
+    contract: inputs.ContractTerms, commit: inputs.MinimumCommit, eligible: Eligible, month: date, places: int
 ) -> RatedLine | None:
     """Return what the eligible lines lack to the commit, or None if they reach it at both ends of the usage."""
     first, last = month, last_day_of(month)
@@ -24,11 +50,7 @@ def commit_line(
     days = days_of(first, last)
     numerator, denominator = billionths(commit.amount) * days * 10**places, BILLION * of_days
     due = half_up(numerator, denominator)
-    eligible = [line for line in lines if line.kind in ELIGIBLE]
-    low = sum(as_minor_units(line.amount, places) for line in eligible)
-    most = [line.most for line in eligible]
-    is_open = any(isinstance(each, OpenEnd) for each in most)
-    high = sum(as_minor_units(each, places) for each in most if not isinstance(each, OpenEnd))
+    low, high, is_open = eligible.low, eligible.high, bool(eligible.endless)
     at_least, at_most = max(0, due - low), 0 if is_open else max(0, due - high)
     if not at_least and not at_most:
         return None

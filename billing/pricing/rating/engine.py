@@ -13,7 +13,7 @@ from billing.pricing.rating import case as inputs
 from billing.pricing.rating.account_lines import PeriodLines
 from billing.pricing.rating.books import Book, Charge, CustomerPrices, NoPrices, OfferingCharges, PriceBooks
 from billing.pricing.rating.checks import last_day_of
-from billing.pricing.rating.commit import commit_line
+from billing.pricing.rating.commit import commit_line, eligible_sums
 from billing.pricing.rating.currency import EXACT, converted
 from billing.pricing.rating.lines import (
     OPEN_ENDED,
@@ -54,7 +54,8 @@ def rate_accounts(accounts: Iterable[inputs.RatedAccount], prices: CustomerPrice
         findings += found
     contract = prices.contract_on(last_day_of(month))
     if contract and contract.commit:
-        commit = commit_line(contract, contract.commit, lines, month, prices.books.places)
+        places = prices.books.places
+        commit = commit_line(contract, contract.commit, eligible_sums(lines, places), month, places)
         lines += [commit] if commit else []
     return RatingResult(tuple(in_order(lines)), _total(lines, prices.books), tuple(findings))
 

@@ -135,6 +135,29 @@ def test_the_file_is_the_same_whenever_it_is_written(time_machine: Any) -> None:
     assert journal() == before
 
 
+def test_a_period_that_was_not_read_stays_as_it_was_known() -> None:
+    """Later the provider restarts the billing periods in the middle of the one that was accrued."""
+    one = account()
+    contract(one.customer, price_list())
+    period = figure(one, 5_000, start=date(2026, 10, 15), end=date(2026, 11, 14))
+    before = journal()
+    assert "2026-11-15 to 2026-12-14: 16/30 x 89.95" in before[0]["text"]
+    period.end_on = date(2026, 11, 19)
+    period.save(update_fields=["end_on"])
+    later = figure(one, None, start=date(2026, 11, 20), end=date(2026, 12, 19))
+    reading(one, later, moment(date(2026, 12, 2)), 70)
+    assert journal() == before
+
+
+def test_an_account_that_is_read_first_in_its_next_period() -> None:
+    """It existed before: its base is due for the billing period that was open at the cut-off."""
+    one = account()
+    contract(one.customer, price_list())
+    figure(one, 5_000, start=date(2026, 12, 15), end=date(2027, 1, 14))
+    there, _back = journal()
+    assert (there["amount"], there["missing"]) == ("47.97", "missing")
+
+
 def test_periods_that_end_with_the_month_are_not_accrued() -> None:
     one = account()
     contract(one.customer, price_list())

@@ -67,6 +67,13 @@ def line(amount_minor: int, **facts: Any) -> BilledLine:
             ("1", "lump sum", "-3.6000", "adjusts 000123 line 4: -5,000 x 0.80 per 1,000, less discount -0.40"),
         ),
         (
+            line(
+                -360, kind="adjustment", quantity=-5000, rate=Decimal("0.80"), per=1000, discount_minor=-40,
+                adjusts="000123", because={"line": 4, "kind": "overage", "before": DISCOUNT, "after": None},
+            ),
+            ("-5", "1000 emails", "0.7200", "adjusts 000123 line 4: -5,000 x 0.80 per 1,000, 10 % discount"),
+        ),
+        (
             line(-360, kind="adjustment", rate=Decimal(1000), adjusts="000123", because={"line": 9, "kind": "commit"}),
             ("1", "lump sum", "-3.6000", "adjusts 000123 line 9: minimum commit"),
         ),

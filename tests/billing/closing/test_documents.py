@@ -20,6 +20,7 @@ from billing.models import (
     Decision,
     FigureVersion,
     Statement,
+    StatementCase,
     StatementLine,
     StatisticsReading,
     UsagePeriod,
@@ -27,9 +28,22 @@ from billing.models import (
 from billing.pricing.statements import views
 from billing.pricing.statements.drafts import rate_month
 from portal.audit.models import AuditEvent
+from tests.billing.pricing.adjustments.late import DECEMBER, IN_DECEMBER, store_version
 from tests.billing.pricing.pages import client_of, page_of, words_of
-from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, customer_with, figure, moment, reading
+from tests.billing.pricing.statements.agreed import (
+    FIRST,
+    LAST,
+    NOVEMBER,
+    NOW,
+    account,
+    customer_with,
+    figure,
+    moment,
+    reading,
+    state,
+)
 from tests.support.closed import close_statements
+from tests.support.closing import close_month
 from tests.support.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -198,3 +212,43 @@ def test_readings_of_other_periods_and_accounts_stay_out() -> None:
     reading(one, before, moment(date(2026, 10, 9)), 5)
     customer_with(used=77, name="Other")
     assert {row["used"] for row in rows_in(pack(statement), "readings.csv")} == {"130500"}
+
+
+def test_a_period_that_moved_since_stays_in_the_pack() -> None:
+    statement = closed()
+    period = UsagePeriod.objects.get()
+    store_version(period)
+    store_version(period, end_on=date(2026, 12, 9))
+    packed = pack(statement)
+    assert {row["used"] for row in rows_in(packed, "readings.csv")} == {"130500"}
+    assert [row["version"] for row in rows_in(packed, "figures.csv")] == ["1"]
+
+
+def test_readings_of_an_account_have_its_own_periods() -> None:
+    """Another account's billing period begins on the first day of one that isn't the month's."""
+    customer, one = customer_with(used=130_500)
+    start = date(2026, 10, 20)
+    figure(account(customer), 5, start=start, end=date(2026, 11, 19))
+    figure(one, 7, start=start, end=date(2026, 10, 31))
+    rate_month(NOVEMBER, now=NOW)
+    close_statements(NOVEMBER)
+    packed = pack(Statement.objects.get(customer=customer))
+    assert {row["used"] for row in rows_in(packed, "readings.csv")} == {"130500", "5"}
+
+
+def test_a_statement_of_adjustments_alone_has_a_pack() -> None:
+    customer, one = customer_with(used=120_000, until=LAST)
+    period = UsagePeriod.objects.get()
+    store_version(period)
+    close_month(NOVEMBER, now=NOW)
+    store_version(period, used=80_000)
+    state(one, LAST, "deleted")
+    close_month(DECEMBER, now=IN_DECEMBER)
+    later = Statement.objects.get(customer=customer, month=DECEMBER, currency="EUR")
+    assert not StatementCase.objects.filter(statement=later).exists()
+    packed = pack(later)
+    assert set(packed.namelist()) == PACKED - {"case.json"}
+    assert [row["amount"] for row in rows_in(packed, "statement.csv")] == ["-17.00"]
+    assert [row["used"] for row in rows_in(packed, "figures.csv")] == ["120000", "80000"]
+    assert {row["used"] for row in rows_in(packed, "readings.csv")} == {"120000"}
+    assert "Dispute pack" in page_of(client_of(), "statement", later.public_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.cache import cache
@@ -11,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import MonthClosing, Statement, UsagePeriod
+from billing.pricing.adjustments.open_month import closed_months
 from billing.pricing.statements import due_months
 from billing.pricing.statements.drafts import draft_of, rate_month
 from tests.billing.pricing.adjustments.late import (
@@ -33,7 +35,7 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     state,
 )
-from tests.support.closing import close_month
+from tests.support.closing import close_month, finish_run
 
 pytestmark = pytest.mark.django_db
 TIERS = {**OVERAGE, "tiers": [{"up_to": 50_000, "rate": "1"}, {"up_to": None, "rate": "0.5"}]}
@@ -222,13 +224,15 @@ def test_a_period_that_moved_to_another_month_is_reversed() -> None:
 
 def test_the_worker_rates_again_once_a_month_is_closed() -> None:
     """Also an open month that is older than the last one."""
-    customer, period = closed_with()
+    customer, one = customer_with(used=120_000)
+    period = one.usage_periods.get()
+    store_version(period)
+    closing = close_month(NOVEMBER, now=NOW, fails=True)
     store_version(period, used=140_000)
-    MonthClosing.objects.update(state="failed")
     due_months.rate_due(now=IN_DECEMBER)
     december = Statement.objects.get(customer=customer, month=DECEMBER)
     assert december.total_minor == 8995
-    MonthClosing.objects.update(state="closed")
+    finish_run(closing, now=IN_DECEMBER)
     due_months.rate_due(now=IN_DECEMBER)
     december.refresh_from_db()
     assert december.total_minor == 8995 + 1700
@@ -250,3 +254,31 @@ def test_a_run_reads_late_figures_once() -> None:
         rate_month(DECEMBER, now=IN_DECEMBER, customers=[each.pk for each in (customer, *others)])
     assert sum('FROM "billing_figureversion"' in each["sql"] for each in found) == 1
     assert len(adjustments(customer)) == 20
+
+
+def test_a_run_of_connections_alone_makes_nothing_late() -> None:
+    """A month's second run may close no customer's statement. Figures of before the first one stay known."""
+    customer, period = closed_with()
+    first = closed_months()
+    closing = MonthClosing.objects.get()
+    closing.pk, closing.public_id, closing.n, closing.seq = None, uuid4(), 2, 2
+    closing.save(force_insert=True)
+    assert closed_months().batches == first.batches != {NOVEMBER: 0}
+    assert closed_months().open == DECEMBER
+    store_version(period, used=140_000)
+    assert in_short(adjustments(customer)) == [("overage", 20_000, 1700)]
+
+
+def test_a_later_run_knows_later_first_days() -> None:
+    """The customer was held back, and its billing period began on another day by the time it was closed."""
+    customer, one = customer_with(used=120_000)
+    period = one.usage_periods.get()
+    store_version(period)
+    customer_with(name="Other")
+    close_month(NOVEMBER, now=NOW, held_back=[customer])
+    store_version(period, start_on=date(2026, 11, 3))
+    close_month(NOVEMBER, now=NOW)
+    store_version(period, used=130_000)
+    (line,) = adjustments(customer)
+    assert in_short([line]) == [("overage", 10_000, 850)]
+    assert line.because["from"]["used"] == 120_000

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.urls import reverse
 
-from billing.models import MonthClosing, OpeningBalance, Statement
+from billing.models import InvoiceComparison, MonthClosing, OpeningBalance, Statement
 from billing.pricing.opening_balances.commands import enter_opening_balance, remove_opening_balance
 from billing.pricing.statements.drafts import draft_of, rate_month
 from customers.models import Customer
@@ -102,6 +102,33 @@ def test_a_customer_that_a_failed_run_closed_is_refused() -> None:
     Statement.objects.filter(side="sell").update(state="closed", closing=run, closed_at=NOW, digest="x")
     with pytest.raises(Refusal, match="November 2026 is closed"):
         entered(customer)
+
+
+def test_a_run_that_failed_leaves_what_it_did_not_close() -> None:
+    """Statements that it closed have the balances of then, and no later ones."""
+    customer, _one = customer_with()
+    other, _one = customer_with(name="Other")
+    balance, of_other = entered(customer), entered(other)
+    close_month(NOVEMBER, now=NOW, held_back=[other], fails=True)
+    with pytest.raises(Refusal, match="November 2026 is closed"):
+        entered(customer)
+    with pytest.raises(Refusal, match="later month"):
+        remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=balance)
+    remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=of_other)
+    assert entered(other).month == NOVEMBER
+
+
+def test_one_of_a_compared_connection_is_refused() -> None:
+    """A run that failed later has closed the connection's comparison."""
+    connection = ConnectionFactory()
+    closing = close_month(NOVEMBER, now=NOW, fails=True)
+    InvoiceComparison.objects.create(
+        connection=connection, month=NOVEMBER, currency="USD", compared_at=NOW, closing=closing
+    )
+    facts = {"month": NOVEMBER, "currency": "USD", "amount": Decimal(5), "description": "Before"}
+    command = Command(UserFactory(role="finance"), NOW)
+    with pytest.raises(Refusal, match="November 2026 is closed"):
+        enter_opening_balance(command, connection=connection, **facts)
 
 
 def test_one_is_removed_once() -> None:
