@@ -48,10 +48,9 @@ def sendgrid(today: str) -> None:
     connection = _connect(admin, KEY, {"name": "SendGrid", "kind": "sendgrid"})
     flat = OVERAGE | {"offering": FLAT_PACKAGE, "included": 10**9}
     sold = price_list(BASE, OVERAGE, BASE | {"offering": FLAT_PACKAGE, "amount": "49"}, flat)
-    cost = [each | {"amount": "60"} if "amount" in each else each for each in (BASE, BASE | {"offering": FLAT_PACKAGE})]
-    bought = price_list(
-        *cost, OVERAGE | {"tiers": [{"up_to": None, "rate": "0.50"}]}, flat, name="Provider", side="cost"
-    )
+    base = BASE | {"amount": "60"}
+    overage = OVERAGE | {"tiers": [{"up_to": None, "rate": "0.50"}]}
+    bought = price_list(base, base | {"offering": FLAT_PACKAGE}, overage, flat, name="Provider", side="cost")
     accounts = []
     for n, name in enumerate(CUSTOMERS):
         customer = _customer(n, name)

@@ -117,12 +117,13 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
     findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact).exclude(
         kind__in=(NOTED | IGNORED) - {INTERVAL}
     )
-    undecided, at_change, intervals = set(), set(), set()
+    undecided, at_change = set(), set()
+    intervals: dict[tuple[int, int | None], Detail] = {}
     for statement, account, kind, offering, detail in findings.order_by("pk").values_list(
         "statement", "account", "kind", "offering", "detail"
     ):
         if kind == INTERVAL:
-            intervals.add((statement, account))
+            intervals.setdefault((statement, account), {"account": account, **detail})
             continue
         row = drafts[statement]
         money: int | None = None
@@ -141,7 +142,8 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
             both = (of_statement, of)
             if of is not None and both not in undecided and (both in intervals or both not in at_change):
                 row = drafts[of_statement]
-                found.at(INTERVAL, row[owner], row["currency"], account=of).add({"account": of}, left)
+                detail = intervals.get(both, {"account": of})
+                found.at(INTERVAL, row[owner], row["currency"], account=of).add(detail, left)
 
 
 def _open_lines(statements: Collection[int]) -> dict[tuple[int, int | None], int | None]:
