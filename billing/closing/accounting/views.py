@@ -118,7 +118,13 @@ def accruals_panel(request: HttpRequest, month: str) -> HttpResponse:
     wanted, now = month_or_404(month), timezone.now()
     ended = month_has_ended(wanted, now=now)
     sums = _sums(wanted, now=now) if ended else None
-    context: dict[str, Any] = {"month": wanted, "month_text": month, "is_over": ended, "sums": sums}
+    context: dict[str, Any] = {
+        "month": wanted,
+        "month_text": month,
+        "is_over": ended,
+        "sums": sums,
+        "terms": billing_terms(),
+    }
     if sums:
         context |= {"amounts": list(_amounts(sums)), "missing": list(_missing(sums))}
     return render(request, "billing/closing/_accruals.html", context)

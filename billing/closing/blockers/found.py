@@ -124,6 +124,7 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
     open_lines = _open_lines(inexact)
     findings = StatementFinding.objects.filter(only or Q(), statement__in=inexact)
     kinds: dict[tuple[int, int | None], set[str]] = defaultdict(set)
+    intervals: dict[tuple[int, int | None], Detail] = {}
     for statement, account, code, offering, detail in (
         findings.exclude(kind__in=(NOTED | IGNORED) - {INTERVAL})
         .order_by("pk")
@@ -131,6 +132,7 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
     ):
         kinds[statement, account].add(code)
         if code == INTERVAL:
+            intervals.setdefault((statement, account), {"account": account, **detail})
             continue
         row = drafts[statement]
         kind = REPORT_NOT_FINAL if code == "not_final" and not account else code
@@ -140,23 +142,17 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
         # Periods of one account share its open amount.
         blocker.add({"account": account, **detail}, money if not blocker.details or money is None else 0)
     if only is None:
-        _add_intervals(found, drafts, owner, open_lines, kinds)
+        for (statement, account), money in open_lines.items():
+            codes = kinds.get((statement, account), set())
+            if account is not None and _is_about_interval(codes):
+                row = drafts[statement]
+                told = intervals.get((statement, account), {"account": account})
+                found.at(INTERVAL, row[owner], row["currency"], account=account).add(told, money)
 
 
-def _add_intervals(
-    found: _Found,
-    drafts: Mapping[int, dict[str, Any]],
-    owner: str,
-    open_lines: Mapping[tuple[int, int | None], int | None],
-    kinds: Mapping[tuple[int, int | None], set[str]],
-) -> None:
-    """Add accounts whose lines leave an amount open, unless another blocker is about the same figure."""
-    for (statement, account), money in open_lines.items():
-        codes = kinds.get((statement, account), set())
-        if account is None or codes & OF_FIGURES - {INTERVAL} or (AT_CHANGE in codes and INTERVAL not in codes):
-            continue
-        row = drafts[statement]
-        found.at(INTERVAL, row[owner], row["currency"], account=account).add({"account": account}, money)
+def _is_about_interval(codes: set[str]) -> bool:
+    """Return whether an amount is open because of the figure's interval, and no other blocker is about the figure."""
+    return not codes & OF_FIGURES - {INTERVAL} and (INTERVAL in codes or AT_CHANGE not in codes)
 
 
 def _open_lines(statements: Collection[int]) -> dict[tuple[int, int | None], int | None]:

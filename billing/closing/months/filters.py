@@ -37,6 +37,11 @@ class BlockerFilters(ListFilters):
     def narrowed(self) -> bool:
         return bool(self.kind or self.owner or self.q or self.state != "open" or self.lists_nothing)
 
+    @property
+    def is_one_kind(self) -> bool:
+        """Return whether all open blockers of one kind are listed, which can be assigned together."""
+        return bool(self.kind) and self.state == "open" and not (self.owner or self.q or self.lists_nothing)
+
     def ordered(self) -> QuerySet[Blocker]:
         """Return the blockers that all filters leave, those with the most money at stake first."""
         found = Blocker.objects.filter(month=self.month).order_by("-weight", "id")

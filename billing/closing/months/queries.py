@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, QuerySet
 from django.urls import reverse
 
 from billing.closing.blockers.kinds import (
@@ -18,9 +18,11 @@ from billing.closing.blockers.kinds import (
     BlockerText,
     blocker_text,
 )
-from billing.closing.blockers.queries import OPEN
+from billing.closing.blockers.queries import OPEN, open_blockers
 from billing.closing.months.stages import Stage, stage_of
+from billing.closing.months.up_to_date import checked_months
 from billing.closing.runs.commands import review_begins
+from billing.closing.runs.statements import open_drafts
 from billing.models import Blocker, InvoiceComparison, MonthClosing, Side, Statement
 from billing.pricing.statements.amounts import minor_text
 from billing.pricing.statements.numbers import billing_terms
@@ -40,6 +42,7 @@ class MonthRow:
     review_on: date
     last: MonthClosing | None
     blockers: int
+    is_checked: bool
     totals: list[tuple[str, str, int]]
 
 
@@ -63,7 +66,7 @@ def month_rows(months: Sequence[date], *, now: datetime) -> list[MonthRow]:
     """Return the rows of these months, in three queries."""
     terms, closings = billing_terms(), last_closings(months)
     counts = Blocker.objects.filter(OPEN, month__in=months).order_by().values_list("month").annotate(Count("pk"))
-    open_by_month = dict(counts)
+    open_by_month, checked = dict(counts), checked_months(months)
     return [
         MonthRow(
             month,
@@ -71,6 +74,7 @@ def month_rows(months: Sequence[date], *, now: datetime) -> list[MonthRow]:
             review_begins(month, terms),
             closings.get(month),
             open_by_month.get(month, 0),
+            month in checked or month in closings,
             closed_totals(closings.get(month)),
         )
         for month in months
@@ -124,8 +128,18 @@ class StatementCounts:
 
 
 def statement_counts(month: date) -> StatementCounts:
-    """Count and sum a month's statements in one query: there are as many as customers."""
-    sums = sums_by_currency(Statement.objects.filter(month=month, side=Side.SELL))
+    return _counts(Statement.objects.filter(month=month, side=Side.SELL))
+
+
+def closing_counts(month: date) -> StatementCounts:
+    """Return the counts of the statements that closing the month now would close."""
+    found = open_drafts(month).filter(side=Side.SELL).exclude(currency="")
+    return _counts(found.exclude(customer__in=open_blockers(month).exclude(customer=None).values("customer")))
+
+
+def _counts(found: QuerySet[Statement]) -> StatementCounts:
+    """Count and sum statements in one query: there are as many as customers."""
+    sums = sums_by_currency(found)
     closed = sum(each.closed for each in sums)
     return StatementCounts(closed, sum(each.statements for each in sums) - closed, sums)
 
@@ -172,9 +186,7 @@ def _fixed_on(row: Blocker, details: Sequence[dict[str, Any]]) -> str:
     """Return the page where such a blocker is fixed."""
     if row.account and row.kind in OF_FIGURES:
         start = next((each["period"]["start"] for each in details if each.get("period")), "")
-        if start and row.kind != "not_final":
-            return reverse("billing:figure", args=[row.account.public_id, start])
-        return reverse("billing:account-usage", args=[row.account.public_id])
+        return reverse("billing:account-usage", args=[row.account.public_id]) + (f"?cycle={start}" if start else "")
     if row.customer:
         pages = {
             "no_contract": "billing:customer-contracts",
@@ -187,8 +199,8 @@ def _fixed_on(row: Blocker, details: Sequence[dict[str, Any]]) -> str:
         return reverse("billing:unpriced")
     if row.connection and row.kind == DIFFERENCE:
         return reverse("billing:invoice-comparison", args=[row.connection.public_id, f"{row.month:%Y-%m}"])
-    if row.connection and row.kind in (UNKNOWN_ACCOUNT, "report_differs"):
-        return f"{reverse('billing:usage')}?month={row.month:%Y-%m}"
+    if row.connection and row.kind in (UNKNOWN_ACCOUNT, "report_differs", "not_final", "no_report"):
+        return f"{reverse('billing:pool', args=[row.connection.public_id])}?month={row.month:%Y-%m}"
     if row.account:
         return reverse("billing:account-usage", args=[row.account.public_id])
     return ""

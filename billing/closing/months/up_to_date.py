@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from django.core.cache import cache
@@ -48,6 +49,12 @@ def check_month(month: date, *, now: datetime) -> None:
 def checked_at(month: date) -> datetime | None:
     found: datetime | None = cache.get(_key(month))
     return found
+
+
+def checked_months(months: Iterable[date]) -> set[date]:
+    """Return those of the months whose blockers are known."""
+    by_key = {_key(month): month for month in months}
+    return {by_key[key] for key in cache.get_many(by_key)}
 
 
 def check_due(*, now: datetime) -> None:

@@ -118,11 +118,14 @@ def month_close(request: HttpRequest, month: str) -> HttpResponse:
             return go_to(request, "billing:month", month)
     if request.method == "GET":
         bring_up_to_date(of, now=database_now())
-    context = _facts(of, now=now) | {
+    rows = queries.blocker_rows(queries.blocker_page(open_blockers(of).order_by("-weight", "id"), "")[:5])
+    facts = _facts(of, now=now)
+    context = facts | {
         "form": form,
-        "statements": queries.statement_counts(of),
+        "closes": queries.closing_counts(of),
         "connections": queries.invoiced_connections(of),
-        "rows": queries.blocker_rows(queries.blocker_page(open_blockers(of).order_by("-weight", "id"), "")[:5]),
+        "rows": rows,
+        "more": facts["blockers"].open - len(rows),
     }
     return render(request, "billing/closing/close.html", context, status=status_of(form))
 

@@ -172,7 +172,7 @@ def contents_of(run: MonthClosing) -> dict[str, dict[str, Any]]:
 
 def _numbers(run: MonthClosing) -> dict[str, Any]:
     """Return how many statements have a number, and the SHA-256 of what stands before it: both are printed."""
-    found = closed_statements(run).filter(number__isnull=False).count()
+    found = statements_of_run(run).filter(number__isnull=False).count()
     prefix = billing_terms().number_prefix if found else ""
     return {"rows": found, "sha256": hashlib.sha256(prefix.encode()).hexdigest()}
 
