@@ -18,9 +18,6 @@ from django.db import transaction
 
 from billing.models import (
     Anomaly,
-    ProviderInvoice,
-    ProviderInvoiceLine,
-    Statement,
     StatementCase,
     StatementLine,
     Status,
@@ -34,11 +31,11 @@ from customers.models import Account, Customer
 from customers.models.account import AccountState
 from portal.refusals import Refusal
 from tests.billing.pricing.statements.agreed import contract, price_list, publish
+from tests.figures.finance import Finance, true_end, untrue_accounts
 from tests.figures.judge import true_periods
 from tests.figures.scenario import DAY, PACKAGES, POOL, Member, Scenario
 from tests.figures.world import midnight, new_child, offerings_of
 from tests.rating.independent import rate_case
-from tests.support.closing import close_month
 
 ANCHORS = (1, 3, 28, 29, 30, 31)
 UNDECIDED = (Status.INTERVAL, Status.MISSING, Status.DISPUTED)
@@ -67,6 +64,19 @@ def _sell_prices(step: int) -> list[Json]:
     return found
 
 
+def _cost_prices() -> list[Json]:
+    """Prices that SendGrid charges us: never changed."""
+    found: list[Json] = []
+    for n, package in enumerate(PACKAGES):
+        name = offerings_of(package)[0]["name"]
+        found.append({"offering": name, "component": "base", "amount": f"{30 + 30 * n}.00"})
+        found.append(
+            {"offering": name, "component": "overage", "included": INCLUDED[package], "per": 1000}
+            | {"tiers": [{"up_to": None, "rate": "0.35"}], "when_changed": "last"}
+        )
+    return found
+
+
 def _pool_prices(step: int) -> list[Json]:
     overage = {"included": 2_000, "per": 1000, "tiers": [{"up_to": None, "rate": f"1.{step:02d}"}]}
     return [
@@ -83,6 +93,10 @@ class BilledScenario(Scenario):
     published: list[tuple[date, int]] = field(default_factory=list)
     terms: dict[int, Json] = field(default_factory=dict)
     closed: list[date] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.finance = Finance(self.world, _cost_prices())
 
     # --- The world ------------------------------------------------------------------------------------------------
 
@@ -108,6 +122,7 @@ class BilledScenario(Scenario):
         for n, customer in enumerate(Customer.objects.filter(accounts__isnull=False).distinct().order_by("pk")):
             self.terms[customer.pk] = self._terms(n)
             contract(customer, *self.lists, **self.terms[customer.pk])
+        self.finance.agree_cost(*self.sendgrid)
 
     def _pool_list(self) -> Any:
         return price_list(*_pool_prices(0), name="AhaSend", kind="ahasend")
@@ -146,19 +161,23 @@ class BilledScenario(Scenario):
             closing = midnight(month_after(month)) + GRACE
             self._plan(closing, lambda month=month, step=step: self._close(month, step))
 
+    def _around_ends(self, day: date) -> bool:
+        """Look less often than a world whose figures are judged does: what isn't known is decided here."""
+        return self._ends(day)
+
     # --- Closing ----------------------------------------------------------------------------------------------------
 
     def _close(self, month: date, step: int) -> None:
-        """Decide what is open, correct what was decided before, close, and change prices from the next month on."""
+        """Correct what was decided before, decide what is open, close, and change prices from the next month on."""
         self._correct(month)
         self._decide(month)
-        rate_month(month, now=self.world.now)
-        drafts = Statement.objects.filter(side="sell", month=month, state="draft")
-        inexact = [row.customer for row in drafts.filter(is_exact=False) if row.customer]
-        close_month(month, now=self.world.now, held_back=inexact)
+        truth = true_periods(self)
+        self._close_again(truth)
+        for name in self.sendgrid:
+            members = [each for each in self.members if each.connection == name]
+            self.finance.enter_invoice(name, month, [self._true_account(each, month, truth) for each in members])
+        self.finance.close(month, untrue_accounts(month, truth))
         self.closed.append(month)
-        self.done["held back"] = self.done.get("held back", 0) + len(inexact)
-        self._invoice(month)
         if step % 2:
             since = month_after(month, 2)
             publish(self.lists[0], *_sell_prices(step), since=since)
@@ -166,17 +185,9 @@ class BilledScenario(Scenario):
             self.published.append((since, step))
             self._note("prices changed")
 
-    def _invoice(self, month: date) -> None:
-        """An invoice of the provider with a line for an account that nobody here knows."""
-        connection = self.world.connections["credits"]
-        invoice = ProviderInvoice.objects.create(
-            connection=connection, number=f"I-{month:%Y-%m}", issued_on=month_after(month), currency="EUR",
-            total_minor=1000, entered_by=self.world.person, entered_at=self.world.now,
-        )  # fmt: skip
-        ProviderInvoiceLine.objects.create(
-            invoice=invoice, n=1, kind="base", account_text="stranger", start_on=month,
-            end_on=month_after(month) - DAY, amount_minor=1000,
-        )  # fmt: skip
+    def _close_again(self, truth: Any) -> None:
+        """Close what was held back in the months before."""
+        self.finance.close_again(self.closed, {month: untrue_accounts(month, truth) for month in self.closed})
 
     def _decide(self, month: date) -> None:
         """Decide provisionally: the usage known so far, or the base fee alone. Some figures are left open."""
@@ -225,15 +236,14 @@ class BilledScenario(Scenario):
         """Make every figure of closed months true, close what was held back, and rate the open month."""
         following = month_after(self.closed[-1])
         self._correct(following)
-        for month in self.closed:
-            if Statement.objects.filter(side="sell", month=month, state="draft").exists():
-                close_month(month, now=self.world.now)
+        self._close_again(true_periods(self))
         rate_month(following, now=self.world.now)
 
     # --- What it has to be --------------------------------------------------------------------------------------------
 
     def wrong(self) -> Iterator[str]:
         """Yield every difference between what was billed and what the independent rater says."""
+        yield from self.finance.problems
         yield from _frozen_differences()
         truth = true_periods(self)
         for customer in self.terms:
@@ -268,7 +278,7 @@ class BilledScenario(Scenario):
     def _true_account(self, member: Member, month: date, truth: Any) -> Json:
         periods = []
         for (provider_id, start), true in sorted(truth.items()):
-            end = true.get("end") or date.fromisoformat(true["next_reset"]) - DAY
+            end = true_end(true)
             if provider_id == member.provider_id and end.replace(day=1) == month:
                 periods.append({"start": f"{start}", "end": f"{end}", "used": int(true["used"])})
         found: Json = {

@@ -37,6 +37,7 @@ def test_every_month_is_billed_to_the_cent(db: None, sandbox: SandboxProcess) ->
     lines = StatementLine.objects.filter(statement__side="sell")
     adjusted = lines.filter(kind="adjustment").count()
     print(f"\n{len(scenario.closed)} months, {lines.count()} lines, {adjusted} adjustments, {scenario.done}")
+    print(dict(scenario.finance.counts))
     print(*wrong[:40], sep="\n")
     assert wrong == []
     assert adjusted
