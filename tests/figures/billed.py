@@ -8,9 +8,9 @@ each month was billed, with all of its adjustments, has to be what the independe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -33,7 +33,7 @@ from portal.refusals import Refusal
 from tests.billing.pricing.statements.agreed import contract, price_list, publish
 from tests.figures.finance import Finance, true_end, untrue_accounts
 from tests.figures.judge import true_periods
-from tests.figures.scenario import DAY, PACKAGES, POOL, Member, Scenario
+from tests.figures.scenario import DAY, PACIFIC, PACKAGES, POOL, Member, Scenario
 from tests.figures.world import midnight, new_child, offerings_of
 from tests.rating.independent import rate_case
 
@@ -141,7 +141,7 @@ class BilledScenario(Scenario):
         self.members.append(Member(self.world.link(POOL, provider_id, made_at=self.world.now), POOL))
 
     def _plan_events(self, member: Member) -> None:
-        for per_month, act in ((0.12, self._change_package), (0.06, self._suspend), (0.05, self._restart)):
+        for per_month, act in ((0.12, self._change_package), (0.06, self._suspend), (0.08, self._restart)):
             for month in range(self.size.months):
                 if self.random.random() < per_month:
                     day = month_after(self.size.begin, month) + self.random.randrange(2, 26) * DAY
@@ -161,9 +161,17 @@ class BilledScenario(Scenario):
             closing = midnight(month_after(month)) + GRACE
             self._plan(closing, lambda month=month, step=step: self._close(month, step))
 
-    def _around_ends(self, day: date) -> bool:
-        """Look less often than a world whose figures are judged does: what isn't known is decided here."""
-        return self._ends(day)
+    def _beats(self, day: date) -> Iterator[tuple[datetime, Callable[[date], bool]]]:
+        """Fewer moments than where figures are judged: what isn't known by them is decided here."""
+        start, pacific = midnight(day), midnight(day, PACIFIC)
+        nightly = self.random.random() < self.size.nightly
+        yield start + timedelta(seconds=70), self._ends
+        yield start + timedelta(minutes=31), lambda day: nightly or self._ends(day)
+        yield start + timedelta(hours=4), self._read_states
+        yield start + timedelta(hours=12, minutes=3), self._is_processed
+        for midnights in (start + DAY, pacific):
+            yield midnights - timedelta(minutes=5), self._ends
+        yield pacific + timedelta(minutes=2), self._ends
 
     # --- Closing ----------------------------------------------------------------------------------------------------
 

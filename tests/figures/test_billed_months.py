@@ -20,7 +20,7 @@ from tests.support.samples import SEED, is_proof
 from tests.support.sandbox import SandboxProcess
 
 SUITE = Size(date(2028, 1, 1), months=3, accounts=6, anchors=6, children=2, nightly=0.1, outages=1)
-PROOF = Size(date(2028, 1, 1), months=24, accounts=12, anchors=6, children=4, nightly=0.15, outages=4)
+PROOF = Size(date(2028, 1, 1), months=24, accounts=9, anchors=6, children=3, nightly=0.1, outages=4)
 
 
 @pytest.mark.long
