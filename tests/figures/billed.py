@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import transaction
 
+from billing.closing.runs.statements import open_drafts
 from billing.models import (
     Anomaly,
     StatementCase,
@@ -173,6 +174,9 @@ class BilledScenario(Scenario):
             yield midnights - timedelta(minutes=5), self._ends
         yield pacific + timedelta(minutes=2), self._ends
 
+    def _read_states(self, day: date) -> bool:
+        return super()._read_states(day) and self._ends(day)
+
     # --- Closing ----------------------------------------------------------------------------------------------------
 
     def _close(self, month: date, step: int) -> None:
@@ -253,6 +257,8 @@ class BilledScenario(Scenario):
         """Yield every difference between what was billed and what the independent rater says."""
         yield from self.finance.problems
         yield from _frozen_differences()
+        for month in self.closed:
+            yield from (f"{draft} is still open" for draft in open_drafts(month))
         truth = true_periods(self)
         for customer in self.terms:
             for month in self.closed:
@@ -343,7 +349,10 @@ def _frozen_differences() -> Iterator[str]:
     """Yield closed statements whose frozen case gives another total than their rated lines."""
     frozen = FrozenCases()
     for each in StatementCase.objects.select_related("statement"):
-        rated = each.statement.lines.exclude(kind__in=("adjustment", "opening"))
+        lines = list(each.statement.lines.all())
+        if each.statement.total_minor != sum(line.amount_minor for line in lines):
+            yield f"{each}: its total isn't the sum of its lines"
+        rated = [line for line in lines if line.kind not in ("adjustment", "opening")]
         billed = sum(line.amount_minor for line in rated)
         (case,) = frozen.complete([each.case])
         expected = rate_case(case)["total"]["amount"]
