@@ -43,6 +43,7 @@ ON_BOTH = {
     "billing/usage/snapshots",
     "billing/usage/retention",
     "billing/usage/sync",
+    "figures/billed_months",
     "figures/months",
     "customers/connections/circuit_breaker",
     "customers/dispatcher",

@@ -8,19 +8,17 @@ each month was billed, with all of its adjustments, has to be what the independe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
 from django.db import transaction
 
+from billing.closing.runs.statements import open_drafts
 from billing.models import (
     Anomaly,
-    ProviderInvoice,
-    ProviderInvoiceLine,
-    Statement,
     StatementCase,
     StatementLine,
     Status,
@@ -34,11 +32,11 @@ from customers.models import Account, Customer
 from customers.models.account import AccountState
 from portal.refusals import Refusal
 from tests.billing.pricing.statements.agreed import contract, price_list, publish
+from tests.figures.finance import Finance, true_end, untrue_accounts
 from tests.figures.judge import true_periods
-from tests.figures.scenario import DAY, PACKAGES, POOL, Member, Scenario
+from tests.figures.scenario import DAY, PACIFIC, PACKAGES, POOL, Member, Scenario
 from tests.figures.world import midnight, new_child, offerings_of
 from tests.rating.independent import rate_case
-from tests.support.closing import close_month
 
 ANCHORS = (1, 3, 28, 29, 30, 31)
 UNDECIDED = (Status.INTERVAL, Status.MISSING, Status.DISPUTED)
@@ -67,6 +65,19 @@ def _sell_prices(step: int) -> list[Json]:
     return found
 
 
+def _cost_prices() -> list[Json]:
+    """Prices that SendGrid charges us: never changed."""
+    found: list[Json] = []
+    for n, package in enumerate(PACKAGES):
+        name = offerings_of(package)[0]["name"]
+        found.append({"offering": name, "component": "base", "amount": f"{30 + 30 * n}.00"})
+        found.append(
+            {"offering": name, "component": "overage", "included": INCLUDED[package], "per": 1000}
+            | {"tiers": [{"up_to": None, "rate": "0.35"}], "when_changed": "last"}
+        )
+    return found
+
+
 def _pool_prices(step: int) -> list[Json]:
     overage = {"included": 2_000, "per": 1000, "tiers": [{"up_to": None, "rate": f"1.{step:02d}"}]}
     return [
@@ -83,6 +94,10 @@ class BilledScenario(Scenario):
     published: list[tuple[date, int]] = field(default_factory=list)
     terms: dict[int, Json] = field(default_factory=dict)
     closed: list[date] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.finance = Finance(self.world, _cost_prices())
 
     # --- The world ------------------------------------------------------------------------------------------------
 
@@ -108,6 +123,7 @@ class BilledScenario(Scenario):
         for n, customer in enumerate(Customer.objects.filter(accounts__isnull=False).distinct().order_by("pk")):
             self.terms[customer.pk] = self._terms(n)
             contract(customer, *self.lists, **self.terms[customer.pk])
+        self.finance.agree_cost(*self.sendgrid)
 
     def _pool_list(self) -> Any:
         return price_list(*_pool_prices(0), name="AhaSend", kind="ahasend")
@@ -126,7 +142,7 @@ class BilledScenario(Scenario):
         self.members.append(Member(self.world.link(POOL, provider_id, made_at=self.world.now), POOL))
 
     def _plan_events(self, member: Member) -> None:
-        for per_month, act in ((0.12, self._change_package), (0.06, self._suspend), (0.05, self._restart)):
+        for per_month, act in ((0.12, self._change_package), (0.06, self._suspend), (0.08, self._restart)):
             for month in range(self.size.months):
                 if self.random.random() < per_month:
                     day = month_after(self.size.begin, month) + self.random.randrange(2, 26) * DAY
@@ -146,19 +162,34 @@ class BilledScenario(Scenario):
             closing = midnight(month_after(month)) + GRACE
             self._plan(closing, lambda month=month, step=step: self._close(month, step))
 
+    def _beats(self, day: date) -> Iterator[tuple[datetime, Callable[[date], bool]]]:
+        """Fewer moments than where figures are judged: what isn't known by them is decided here."""
+        start, pacific = midnight(day), midnight(day, PACIFIC)
+        nightly = self.random.random() < self.size.nightly
+        yield start + timedelta(seconds=70), self._ends
+        yield start + timedelta(minutes=31), lambda day: nightly or self._ends(day)
+        yield start + timedelta(hours=4), self._read_states
+        yield start + timedelta(hours=12, minutes=3), self._is_processed
+        for midnights in (start + DAY, pacific):
+            yield midnights - timedelta(minutes=5), self._ends
+        yield pacific + timedelta(minutes=2), self._ends
+
+    def _read_states(self, day: date) -> bool:
+        return super()._read_states(day) and self._ends(day)
+
     # --- Closing ----------------------------------------------------------------------------------------------------
 
     def _close(self, month: date, step: int) -> None:
-        """Decide what is open, correct what was decided before, close, and change prices from the next month on."""
+        """Correct what was decided before, decide what is open, close, and change prices from the next month on."""
         self._correct(month)
         self._decide(month)
-        rate_month(month, now=self.world.now)
-        drafts = Statement.objects.filter(side="sell", month=month, state="draft")
-        inexact = [row.customer for row in drafts.filter(is_exact=False) if row.customer]
-        close_month(month, now=self.world.now, held_back=inexact)
+        truth = true_periods(self)
+        self._close_again(truth)
+        for name in self.sendgrid:
+            members = [each for each in self.members if each.connection == name]
+            self.finance.enter_invoice(name, month, [self._true_account(each, month, truth) for each in members])
+        self.finance.close(month, untrue_accounts(month, truth))
         self.closed.append(month)
-        self.done["held back"] = self.done.get("held back", 0) + len(inexact)
-        self._invoice(month)
         if step % 2:
             since = month_after(month, 2)
             publish(self.lists[0], *_sell_prices(step), since=since)
@@ -166,17 +197,9 @@ class BilledScenario(Scenario):
             self.published.append((since, step))
             self._note("prices changed")
 
-    def _invoice(self, month: date) -> None:
-        """An invoice of the provider with a line for an account that nobody here knows."""
-        connection = self.world.connections["credits"]
-        invoice = ProviderInvoice.objects.create(
-            connection=connection, number=f"I-{month:%Y-%m}", issued_on=month_after(month), currency="EUR",
-            total_minor=1000, entered_by=self.world.person, entered_at=self.world.now,
-        )  # fmt: skip
-        ProviderInvoiceLine.objects.create(
-            invoice=invoice, n=1, kind="base", account_text="stranger", start_on=month,
-            end_on=month_after(month) - DAY, amount_minor=1000,
-        )  # fmt: skip
+    def _close_again(self, truth: Any) -> None:
+        """Close what was held back in the months before."""
+        self.finance.close_again(self.closed, {month: untrue_accounts(month, truth) for month in self.closed})
 
     def _decide(self, month: date) -> None:
         """Decide provisionally: the usage known so far, or the base fee alone. Some figures are left open."""
@@ -225,16 +248,17 @@ class BilledScenario(Scenario):
         """Make every figure of closed months true, close what was held back, and rate the open month."""
         following = month_after(self.closed[-1])
         self._correct(following)
-        for month in self.closed:
-            if Statement.objects.filter(side="sell", month=month, state="draft").exists():
-                close_month(month, now=self.world.now)
+        self._close_again(true_periods(self))
         rate_month(following, now=self.world.now)
 
     # --- What it has to be --------------------------------------------------------------------------------------------
 
     def wrong(self) -> Iterator[str]:
         """Yield every difference between what was billed and what the independent rater says."""
+        yield from self.finance.problems
         yield from _frozen_differences()
+        for month in self.closed:
+            yield from (f"{draft} is still open" for draft in open_drafts(month))
         truth = true_periods(self)
         for customer in self.terms:
             for month in self.closed:
@@ -268,7 +292,7 @@ class BilledScenario(Scenario):
     def _true_account(self, member: Member, month: date, truth: Any) -> Json:
         periods = []
         for (provider_id, start), true in sorted(truth.items()):
-            end = true.get("end") or date.fromisoformat(true["next_reset"]) - DAY
+            end = true_end(true)
             if provider_id == member.provider_id and end.replace(day=1) == month:
                 periods.append({"start": f"{start}", "end": f"{end}", "used": int(true["used"])})
         found: Json = {
@@ -325,7 +349,10 @@ def _frozen_differences() -> Iterator[str]:
     """Yield closed statements whose frozen case gives another total than their rated lines."""
     frozen = FrozenCases()
     for each in StatementCase.objects.select_related("statement"):
-        rated = each.statement.lines.exclude(kind__in=("adjustment", "opening"))
+        lines = list(each.statement.lines.all())
+        if each.statement.total_minor != sum(line.amount_minor for line in lines):
+            yield f"{each}: its total isn't the sum of its lines"
+        rated = [line for line in lines if line.kind not in ("adjustment", "opening")]
         billed = sum(line.amount_minor for line in rated)
         (case,) = frozen.complete([each.case])
         expected = rate_case(case)["total"]["amount"]

@@ -14,8 +14,10 @@ from django.urls import reverse
 from billing.models import BillingTerms, Statement
 from billing.pricing.statements.drafts import rate_month
 from billing.usage.periods import DAY
+from customers.models import Customer
 from portal.audit.models import AuditEvent
 from tests.billing.closing.accounting_reader import rows_of, totals_of
+from tests.billing.closing.closed import close, unblock
 from tests.billing.pricing.pages import client_of, page_of
 from tests.billing.pricing.statements.agreed import (
     BASE,
@@ -30,7 +32,6 @@ from tests.billing.pricing.statements.agreed import (
     offerings,
     price_list,
 )
-from tests.support.closed import close_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +74,7 @@ def content(answer: Any) -> bytes:
 
 def test_the_file_adds_up_to_the_statements() -> None:
     closed_month()
-    close_statements(NOVEMBER)
+    close()
     rows = rows_of(content(exported()))
     stored = {
         (f"{each.number:06}", each.currency): Decimal(each.total_minor).scaleb(-2 if each.currency == "EUR" else 0)
@@ -86,7 +87,7 @@ def test_the_file_adds_up_to_the_statements() -> None:
 
 def test_a_row_has_all_that_a_booking_needs() -> None:
     closed_month()
-    close_statements(NOVEMBER)
+    close()
     BillingTerms.objects.create(pk=1, number_prefix="RE-", default_account_code="8000")
     base, overage = rows_of(content(exported()))[:2]
     assert base | {"account": ""} == {
@@ -119,7 +120,7 @@ def test_a_reference_is_that_of_the_last_day(contracts: list[dict[str, Any]], ex
     for facts in contracts:
         contract(one.customer, prices, **facts)
     rate_month(NOVEMBER, now=NOW)
-    close_statements(NOVEMBER)
+    close()
     assert {row["customer reference"] for row in rows_of(content(exported()))} == {expected}
 
 
@@ -127,7 +128,11 @@ def test_what_is_held_back_is_told_and_not_in_the_file() -> None:
     closed_month()
     first = Statement.objects.order_by("customer")[0]
     assert first.customer
-    close_statements(NOVEMBER, customers=[first.customer])
+    others = Customer.objects.exclude(pk=first.customer_id)
+    others.update(external_reference="")
+    close()
+    for each in others:
+        unblock(each)
     answer = exported()
     assert 'filename="accounting-2026-11-partial.csv"' in answer.headers["Content-Disposition"]
     assert {row["statement number"] for row in rows_of(content(answer))} == {"000001"}
@@ -136,7 +141,7 @@ def test_what_is_held_back_is_told_and_not_in_the_file() -> None:
         "month": "2026-11", "file": "accounting-2026-11-partial", "format": "csv", "held_back": 2
     }  # fmt: skip
     assert "2 statements are held back" in page_of(client_of(), "month-accounting", "2026-11")
-    close_statements(NOVEMBER)
+    close()
     assert 'filename="accounting-2026-11.csv"' in exported().headers["Content-Disposition"]
     assert "held back" not in page_of(client_of(), "month-accounting", "2026-11")
 
@@ -150,7 +155,7 @@ def test_a_month_without_closed_statements_has_no_file() -> None:
 
 def test_formats_months_and_permissions() -> None:
     closed_month()
-    close_statements(NOVEMBER)
+    close()
     assert content(exported("?format=xlsx"))[:2] == b"PK"
     exported("?format=pdf", status=400)
     exported(role="customer_success", status=403)
@@ -164,7 +169,7 @@ def test_formats_months_and_permissions() -> None:
 
 def test_more_lines_take_as_many_queries() -> None:
     closed_month()
-    close_statements(NOVEMBER)
+    close()
     counts = []
     for _ in range(2):
         client = client_of()
@@ -175,5 +180,5 @@ def test_more_lines_take_as_many_queries() -> None:
         for n in range(5):
             customer_with(used=130_500, name=f"{len(counts)} {n}")
         rate_month(NOVEMBER, now=NOW)
-        close_statements(NOVEMBER)
+        close()
     assert counts[0] == counts[1]

@@ -28,6 +28,7 @@ from billing.models import (
 from billing.pricing.statements import views
 from billing.pricing.statements.drafts import rate_month
 from portal.audit.models import AuditEvent
+<<<<<<< HEAD
 from tests.billing.pricing.adjustments.late import DECEMBER, IN_DECEMBER, store_version
 from tests.billing.pricing.pages import client_of, page_of, words_of
 from tests.billing.pricing.statements.agreed import (
@@ -44,6 +45,11 @@ from tests.billing.pricing.statements.agreed import (
 )
 from tests.support.closed import close_statements
 from tests.support.closing import close_month
+=======
+from tests.billing.closing.closed import LATER, close
+from tests.billing.pricing.pages import client_of, page_of, words_of
+from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, customer_with, figure, moment, reading
+>>>>>>> close-f
 from tests.support.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -55,13 +61,14 @@ PACKED = {
 
 @pytest.fixture(autouse=True)
 def _december(time_machine: Any) -> None:
-    time_machine.move_to(NOW, tick=False)
+    time_machine.move_to(LATER, tick=False)
 
 
 def closed(used: int = 130_500) -> Statement:
     customer, _one = customer_with(used=used)
     rate_month(NOVEMBER, now=NOW)
-    close_statements(NOVEMBER, by=UserFactory(role="finance", name="Fiona Finance"), at=NOW)
+    UserFactory(role="finance", name="Fiona Finance")
+    close()
     return Statement.objects.get(customer=customer)
 
 
@@ -80,7 +87,7 @@ def test_a_closed_statement_says_its_number_and_who_closed_it() -> None:
     BillingTerms.objects.create(pk=1, number_prefix="RE-")
     page = page_of(client_of("customer_success"), "statement", statement.public_id)
     assert "Statement RE-000001" in page
-    assert "Closed on 2 Dec 2026 by Fiona Finance" in page
+    assert "Closed on 5 Dec 2026 by Fiona Finance" in page
     assert "Dispute pack" in page
     assert "rated" not in page.split("Statement RE-000001")[1]
     assert "Draft" not in page
@@ -122,7 +129,7 @@ def test_files_have_the_number() -> None:
     assert {row["statement number"] for row in csv.DictReader(words_of(answer).splitlines())} <= {"000001", None}
     text = b"".join(client.get(reverse("billing:statements-export") + "?month=2026-11")).decode("utf-8-sig")
     (row,) = csv.DictReader(io.StringIO(text))
-    assert (row["state"], row["number"], row["closed at"]) == ("closed", "000001", "2026-12-02T12:00:00Z")
+    assert (row["state"], row["number"], row["closed at"]) == ("closed", "000001", "2026-12-05T12:00:00Z")
 
 
 def test_all_lines_are_on_one_page_for_printing(monkeypatch: pytest.MonkeyPatch) -> None:

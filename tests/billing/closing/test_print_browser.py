@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 
 from billing.models import Statement
 from billing.pricing.statements.drafts import rate_month
+from tests.billing.closing.closed import close
 from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, account, customer_with, figure
 from tests.support.browser import IN_A_BROWSER
-from tests.support.closed import close_statements
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -27,7 +27,7 @@ def test_a_statement_is_printed_on_a4_pages(page: Page, live_server: Any) -> Non
     for _ in range(ACCOUNTS):
         figure(account(customer), 130_500)
     rate_month(NOVEMBER, now=NOW)
-    close_statements(NOVEMBER, at=NOW)
+    close()
     statement = Statement.objects.get(customer=customer)
     cookies = sign_in(Client(), UserFactory(role="finance")).cookies
     page.context.add_cookies([{"name": n, "value": c.value, "url": live_server.url} for n, c in cookies.items()])
@@ -41,7 +41,7 @@ def test_a_statement_is_printed_on_a4_pages(page: Page, live_server: Any) -> Non
     assert len(sizes) > 2
     page.emulate_media(media="print")
     head = page.locator(".bl-document")
-    for text in (str(customer), "000001", "1\u201330 Nov 2026", "2 Dec 2026"):
+    for text in (str(customer), "000001", "1\u201330 Nov 2026", "5 Dec 2026"):
         expect(head.get_by_text(text, exact=True)).to_be_visible()
     expect(page.get_by_text("All amounts are net, without tax.")).to_be_visible()
     expect(page.get_by_role("row", name="Total, net, in EUR")).to_be_visible()

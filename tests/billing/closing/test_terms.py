@@ -10,9 +10,9 @@ from django.urls import reverse
 from billing.models import BillingTerms
 from billing.pricing.statements.drafts import rate_month
 from portal.audit.models import AuditEvent
+from tests.billing.closing.closed import close
 from tests.billing.pricing.pages import client_of, page_of, saved, words_of
 from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, customer_with
-from tests.support.closed import close_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +51,6 @@ def test_a_prefix_stays_once_a_statement_has_a_number(time_machine: Any) -> None
     time_machine.move_to(NOW, tick=False)
     customer_with()
     rate_month(NOVEMBER, now=NOW)
-    close_statements(NOVEMBER)
+    close()
     assert "it can't change" in words_of(save(status=422, number_prefix="X"))
     save(grace_days=4)

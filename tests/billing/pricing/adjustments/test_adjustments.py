@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,10 +11,17 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+<<<<<<< HEAD
 from billing.models import MonthClosing, Statement, UsagePeriod
 from billing.pricing.adjustments.open_month import closed_months
+=======
+from billing.closing.runs.worker import close_month
+from billing.models import Statement, UsagePeriod
+>>>>>>> close-f
 from billing.pricing.statements import due_months
 from billing.pricing.statements.drafts import draft_of, rate_month
+from customers.models import Customer
+from tests.billing.closing.closed import LATER, close, request, unblock
 from tests.billing.pricing.adjustments.late import (
     DECEMBER,
     IN_DECEMBER,
@@ -35,7 +42,10 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     state,
 )
+<<<<<<< HEAD
 from tests.support.closing import close_month, finish_run
+=======
+>>>>>>> close-f
 
 pytestmark = pytest.mark.django_db
 TIERS = {**OVERAGE, "tiers": [{"up_to": 50_000, "rate": "1"}, {"up_to": None, "rate": "0.5"}]}
@@ -54,7 +64,7 @@ def closed_with(*prices: dict[str, Any], used: int | None = 120_000, **terms: An
     customer, one = customer_with(*(prices or (BASE, OVERAGE)), used=used, **terms)
     period = one.usage_periods.get()
     store_version(period)
-    close_month(NOVEMBER, now=NOW)
+    close()
     return customer, period
 
 
@@ -133,7 +143,8 @@ def test_each_late_figure_has_its_own_lines() -> None:
 def test_what_a_closed_month_has_is_done() -> None:
     customer, period = closed_with()
     store_version(period, used=140_000)
-    close_month(DECEMBER, now=IN_DECEMBER)
+    store_version(figure(period.account, 0, start=DECEMBER, end=date(2026, 12, 31)))
+    close(DECEMBER, now=IN_JANUARY)
     assert in_short(adjustments(customer)) == [("overage", 20_000, 1700)]
     assert adjustments(customer, JANUARY, now=IN_JANUARY) == []
     store_version(period, used=150_000)
@@ -145,7 +156,9 @@ def test_a_customer_held_back_is_adjusted_in_the_next_month() -> None:
     customer, period = closed_with()
     store_version(period, used=140_000)
     assert len(adjustments(customer)) == 1
-    close_month(DECEMBER, now=IN_DECEMBER, held_back=[customer])
+    Customer.objects.update(external_reference="")
+    assert close(DECEMBER, now=IN_JANUARY).held_back == 1
+    unblock(customer)
     assert adjustments(customer) == []
     assert in_short(adjustments(customer, JANUARY, now=IN_JANUARY)) == [("overage", 20_000, 1700)]
 
@@ -208,10 +221,11 @@ def test_a_period_that_moved_to_another_month_is_reversed() -> None:
     """The provider restarted the billing period: it ended in October, which is closed too."""
     customer, one = customer_with(used=None)
     UsagePeriod.objects.all().delete()
+    store_version(figure(one, 0, start=date(2026, 9, 5), end=date(2026, 10, 4)))
     period = figure(one, 120_000, start=date(2026, 10, 5), end=date(2026, 11, 4))
     store_version(period)
-    close_month(date(2026, 10, 1), now=NOW)
-    close_month(NOVEMBER, now=NOW)
+    close(date(2026, 10, 1))
+    close(NOVEMBER)
     store_version(period, end_on=date(2026, 10, 20))
     lines = adjustments(customer)
     assert [(line.because["month"], *short) for line, short in zip(lines, in_short(lines), strict=True)] == [
@@ -227,12 +241,21 @@ def test_the_worker_rates_again_once_a_month_is_closed() -> None:
     customer, one = customer_with(used=120_000)
     period = one.usage_periods.get()
     store_version(period)
+<<<<<<< HEAD
     closing = close_month(NOVEMBER, now=NOW, fails=True)
+=======
+    run = request()
+    assert close_month(run.pk, now=LATER, seconds=0)  # closed it, and did not finish
+>>>>>>> close-f
     store_version(period, used=140_000)
     due_months.rate_due(now=IN_DECEMBER)
     december = Statement.objects.get(customer=customer, month=DECEMBER)
     assert december.total_minor == 8995
+<<<<<<< HEAD
     finish_run(closing, now=IN_DECEMBER)
+=======
+    close_month(run.pk, now=LATER + timedelta(seconds=9))
+>>>>>>> close-f
     due_months.rate_due(now=IN_DECEMBER)
     december.refresh_from_db()
     assert december.total_minor == 8995 + 1700

@@ -16,10 +16,10 @@ from customers.models import Customer
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
+from tests.billing.closing.closed import close, request
 from tests.billing.pricing.adjustments.late import DECEMBER
 from tests.billing.pricing.pages import client_of, page_of, posted, words_of
 from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, customer_with
-from tests.support.closing import close_month
 from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -84,13 +84,17 @@ def test_what_is_refused(facts: dict[str, Any], says: str) -> None:
 
 def test_a_closed_month_is_refused() -> None:
     customer, _one = customer_with()
-    balance = entered(customer)
-    close_month(NOVEMBER, now=NOW)
+    balance, other = entered(customer), entered(customer)
+    request()
+    MonthClosing.objects.update(state="failed")
+    remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=other)
+    close()
     with pytest.raises(Refusal, match="November 2026 is closed"):
         entered(customer)
     with pytest.raises(Refusal, match="later month"):
         remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=balance)
     assert entered(customer, month=DECEMBER).month == DECEMBER
+<<<<<<< HEAD
 
 
 def test_a_customer_that_a_failed_run_closed_is_refused() -> None:
@@ -129,6 +133,8 @@ def test_one_of_a_compared_connection_is_refused() -> None:
     command = Command(UserFactory(role="finance"), NOW)
     with pytest.raises(Refusal, match="November 2026 is closed"):
         enter_opening_balance(command, connection=connection, **facts)
+=======
+>>>>>>> close-f
 
 
 def test_one_is_removed_once() -> None:

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import Statement
+from tests.billing.closing.closed import close
 from tests.billing.pricing.adjustments.late import DECEMBER, adjustments, store_version
-from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, customer_with
-from tests.support.closing import close_month
+from tests.billing.pricing.statements.agreed import NOVEMBER, customer_with
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -27,10 +27,10 @@ def drafts(time_machine: Any) -> tuple[Statement, Statement]:
     customer, one = customer_with(used=120_000, commit={"amount": "120"})
     period = one.usage_periods.get()
     store_version(period)
-    close_month(NOVEMBER, now=NOW)
+    close()
     store_version(period, used=130_500)
     assert len(adjustments(customer)) == 2
-    return Statement.objects.get(month=NOVEMBER), Statement.objects.get(month=DECEMBER)
+    return Statement.objects.get(month=NOVEMBER, side="sell"), Statement.objects.get(month=DECEMBER)
 
 
 def read(name: str, statement: Statement) -> str:
