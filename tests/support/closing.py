@@ -14,7 +14,7 @@ from customers.models import Customer
 from tests.support.factories import UserFactory
 
 
-def close_month(
+def close_by_hand(
     month: date, *, now: datetime, held_back: Collection[Customer] = (), fails: bool = False
 ) -> MonthClosing:
     """Close the customers' statements of a month, all but those of some customers. `fails`: the run then fails."""

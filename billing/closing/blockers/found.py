@@ -142,12 +142,11 @@ def _add_findings(found: _Found, drafts: Mapping[int, dict[str, Any]], owner: st
         # Periods of one account share its open amount.
         blocker.add({"account": account, **detail}, money if not blocker.details or money is None else 0)
     if only is None:
-        for (statement, account), money in open_lines.items():
-            codes = kinds.get((statement, account), set())
-            if account is not None and _is_about_interval(codes):
-                row = drafts[statement]
-                told = intervals.get((statement, account), {"account": account})
-                found.at(INTERVAL, row[owner], row["currency"], account=account).add(told, money)
+        for (of_statement, of), left in open_lines.items():
+            if of is not None and _is_about_interval(kinds.get((of_statement, of), set())):
+                row = drafts[of_statement]
+                told = intervals.get((of_statement, of), {"account": of})
+                found.at(INTERVAL, row[owner], row["currency"], account=of).add(told, left)
 
 
 def _is_about_interval(codes: set[str]) -> bool:

@@ -28,7 +28,7 @@ from billing.models import (
 from billing.pricing.statements import views
 from billing.pricing.statements.drafts import rate_month
 from portal.audit.models import AuditEvent
-<<<<<<< HEAD
+from tests.billing.closing.closed import LATER, close
 from tests.billing.pricing.adjustments.late import DECEMBER, IN_DECEMBER, store_version
 from tests.billing.pricing.pages import client_of, page_of, words_of
 from tests.billing.pricing.statements.agreed import (
@@ -43,13 +43,7 @@ from tests.billing.pricing.statements.agreed import (
     reading,
     state,
 )
-from tests.support.closed import close_statements
-from tests.support.closing import close_month
-=======
-from tests.billing.closing.closed import LATER, close
-from tests.billing.pricing.pages import client_of, page_of, words_of
-from tests.billing.pricing.statements.agreed import FIRST, LAST, NOVEMBER, NOW, customer_with, figure, moment, reading
->>>>>>> close-f
+from tests.support.closing import close_by_hand
 from tests.support.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -238,7 +232,7 @@ def test_readings_of_an_account_have_its_own_periods() -> None:
     figure(account(customer), 5, start=start, end=date(2026, 11, 19))
     figure(one, 7, start=start, end=date(2026, 10, 31))
     rate_month(NOVEMBER, now=NOW)
-    close_statements(NOVEMBER)
+    close_by_hand(NOVEMBER, now=NOW)
     packed = pack(Statement.objects.get(customer=customer))
     assert {row["used"] for row in rows_in(packed, "readings.csv")} == {"130500", "5"}
 
@@ -247,10 +241,10 @@ def test_a_statement_of_adjustments_alone_has_a_pack() -> None:
     customer, one = customer_with(used=120_000, until=LAST)
     period = UsagePeriod.objects.get()
     store_version(period)
-    close_month(NOVEMBER, now=NOW)
+    close_by_hand(NOVEMBER, now=NOW)
     store_version(period, used=80_000)
     state(one, LAST, "deleted")
-    close_month(DECEMBER, now=IN_DECEMBER)
+    close_by_hand(DECEMBER, now=IN_DECEMBER)
     later = Statement.objects.get(customer=customer, month=DECEMBER, currency="EUR")
     assert not StatementCase.objects.filter(statement=later).exists()
     packed = pack(later)

@@ -11,13 +11,9 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-<<<<<<< HEAD
+from billing.closing.runs.worker import close_month
 from billing.models import MonthClosing, Statement, UsagePeriod
 from billing.pricing.adjustments.open_month import closed_months
-=======
-from billing.closing.runs.worker import close_month
-from billing.models import Statement, UsagePeriod
->>>>>>> close-f
 from billing.pricing.statements import due_months
 from billing.pricing.statements.drafts import draft_of, rate_month
 from customers.models import Customer
@@ -42,10 +38,7 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     state,
 )
-<<<<<<< HEAD
-from tests.support.closing import close_month, finish_run
-=======
->>>>>>> close-f
+from tests.support.closing import close_by_hand
 
 pytestmark = pytest.mark.django_db
 TIERS = {**OVERAGE, "tiers": [{"up_to": 50_000, "rate": "1"}, {"up_to": None, "rate": "0.5"}]}
@@ -241,21 +234,13 @@ def test_the_worker_rates_again_once_a_month_is_closed() -> None:
     customer, one = customer_with(used=120_000)
     period = one.usage_periods.get()
     store_version(period)
-<<<<<<< HEAD
-    closing = close_month(NOVEMBER, now=NOW, fails=True)
-=======
     run = request()
     assert close_month(run.pk, now=LATER, seconds=0)  # closed it, and did not finish
->>>>>>> close-f
     store_version(period, used=140_000)
     due_months.rate_due(now=IN_DECEMBER)
     december = Statement.objects.get(customer=customer, month=DECEMBER)
     assert december.total_minor == 8995
-<<<<<<< HEAD
-    finish_run(closing, now=IN_DECEMBER)
-=======
     close_month(run.pk, now=LATER + timedelta(seconds=9))
->>>>>>> close-f
     due_months.rate_due(now=IN_DECEMBER)
     december.refresh_from_db()
     assert december.total_minor == 8995 + 1700
@@ -298,9 +283,9 @@ def test_a_later_run_knows_later_first_days() -> None:
     period = one.usage_periods.get()
     store_version(period)
     customer_with(name="Other")
-    close_month(NOVEMBER, now=NOW, held_back=[customer])
+    close_by_hand(NOVEMBER, now=NOW, held_back=[customer])
     store_version(period, start_on=date(2026, 11, 3))
-    close_month(NOVEMBER, now=NOW)
+    close_by_hand(NOVEMBER, now=NOW)
     store_version(period, used=130_000)
     (line,) = adjustments(customer)
     assert in_short([line]) == [("overage", 10_000, 850)]

@@ -20,6 +20,7 @@ from tests.billing.closing.closed import close, request
 from tests.billing.pricing.adjustments.late import DECEMBER
 from tests.billing.pricing.pages import client_of, page_of, posted, words_of
 from tests.billing.pricing.statements.agreed import NOVEMBER, NOW, customer_with
+from tests.support.closing import close_by_hand
 from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -94,7 +95,6 @@ def test_a_closed_month_is_refused() -> None:
     with pytest.raises(Refusal, match="later month"):
         remove_opening_balance(Command(UserFactory(role="finance"), NOW), balance=balance)
     assert entered(customer, month=DECEMBER).month == DECEMBER
-<<<<<<< HEAD
 
 
 def test_a_customer_that_a_failed_run_closed_is_refused() -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_failed_leaves_what_it_did_not_close() -> None:
     customer, _one = customer_with()
     other, _one = customer_with(name="Other")
     balance, of_other = entered(customer), entered(other)
-    close_month(NOVEMBER, now=NOW, held_back=[other], fails=True)
+    close_by_hand(NOVEMBER, now=NOW, held_back=[other], fails=True)
     with pytest.raises(Refusal, match="November 2026 is closed"):
         entered(customer)
     with pytest.raises(Refusal, match="later month"):
@@ -125,7 +125,7 @@ def test_a_run_that_failed_leaves_what_it_did_not_close() -> None:
 def test_one_of_a_compared_connection_is_refused() -> None:
     """A run that failed later has closed the connection's comparison."""
     connection = ConnectionFactory()
-    closing = close_month(NOVEMBER, now=NOW, fails=True)
+    closing = close_by_hand(NOVEMBER, now=NOW, fails=True)
     InvoiceComparison.objects.create(
         connection=connection, month=NOVEMBER, currency="USD", compared_at=NOW, closing=closing
     )
@@ -133,8 +133,6 @@ def test_one_of_a_compared_connection_is_refused() -> None:
     command = Command(UserFactory(role="finance"), NOW)
     with pytest.raises(Refusal, match="November 2026 is closed"):
         enter_opening_balance(command, connection=connection, **facts)
-=======
->>>>>>> close-f
 
 
 def test_one_is_removed_once() -> None:

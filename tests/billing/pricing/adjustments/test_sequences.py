@@ -29,7 +29,7 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     price_list,
 )
-from tests.support.closing import close_month
+from tests.support.closing import close_by_hand
 
 pytestmark = pytest.mark.django_db
 TIERS = [{"up_to": 20_000, "rate": "1"}, {"up_to": 60_000, "rate": "0.73"}, {"up_to": None, "rate": "0.517"}]
@@ -58,7 +58,7 @@ def rated_now(statement: Statement, exact: dict[int, dict[str, Any]]) -> int:
 def test_late_figures_add_up_over_months(seed: int) -> None:
     random = Random(seed)
     customer, periods = agreed(random)
-    close_month(NOVEMBER, now=NOW)
+    close_by_hand(NOVEMBER, now=NOW)
     closed = Statement.objects.get(customer=customer, month=NOVEMBER)
     exact: dict[int, dict[str, Any]] = {}
     month = DECEMBER
@@ -79,7 +79,7 @@ def test_late_figures_add_up_over_months(seed: int) -> None:
             draft.refresh_from_db()
             assert draft.total_minor == sum(line.amount_minor for line in draft.lines.all())
         if random.random() < 0.7:
-            close_month(month, now=now, held_back=[customer] if random.random() < 0.4 else [])
+            close_by_hand(month, now=now, held_back=[customer] if random.random() < 0.4 else [])
             month = month_after(month)
 
 
