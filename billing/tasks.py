@@ -67,8 +67,8 @@ def rate_statements(**_: Any) -> None:
 
 
 @shared_task(name=up_to_date.CHECK, soft_time_limit=780, time_limit=800)
-def check_month(number: int, **_: Any) -> None:
-    up_to_date.check_month(date(number // 100, number % 100, 1), now=database_now())
+def check_month(month_id: int, **_: Any) -> None:
+    up_to_date.check_month(date(month_id // 100, month_id % 100, 1), now=database_now())
 
 
 @shared_task(name=COMPARE, soft_time_limit=780, time_limit=800)

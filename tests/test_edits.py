@@ -332,6 +332,8 @@ billing:exchange-rate-add billing:price-add billing:price-draft-start billing:pr
 billing:price-list-create billing:price-list-restore billing:price-publish billing:price-remove
 billing:invoice-line-account billing:invoice-line-add billing:invoice-line-remove
 billing:provider-invoice-add billing:provider-invoice-import billing:provider-invoice-withdraw
+billing:month-check billing:blockers-assign billing:blocker-accept billing:blocker-reopen billing:month-close
+billing:opening-balances-add billing:opening-balances-remove
 billing:parallel-compare billing:parallel-match billing:parallel-upload billing:quote-offerings billing:unpriced-add
 billing:decide-anomaly billing:decide-figure billing:run-retry billing:run-start billing:undo-anomaly
 billing:undo-figure billing:usage-export billing:worklist-owner

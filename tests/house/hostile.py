@@ -30,7 +30,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.closing.invoices.commands import enter_invoice
-from billing.models import Anomaly, PriceList, PriceVersion
+from billing.models import Anomaly, Blocker, PriceList, PriceVersion
 from billing.pricing.contracts import commands as contract_commands
 from billing.pricing.lists import commands as list_commands
 from billing.pricing.lists import drafts as list_drafts
@@ -270,13 +270,17 @@ class World:
             Command(admin, now), customer=account.customer, month=anomaly.period.month, currency="NOK",
             amount=Decimal(12), description="Owed before",
         )  # fmt: skip
+        blocker = Blocker.objects.create(
+            month=anomaly.period.month, key="no_reference", kind="no_reference", customer=account.customer,
+            currency="NOK", money_minor=95000, weight=95000, opened_at=now,
+        )  # fmt: skip
         # By the longest beginning of a route's pattern that fits.
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "recovery/": connections, "usage/accounts/": both, "usage/pools/": connections,
             "usage/runs/": [run], "statements/": sold, "statements/customers/": [account.customer],
             "statements/costs/": costs, "statements/parallel/": [parallel], "statements/balances/": [balance],
-            "invoices/": [invoice], "invoices/compare/": connections,
+            "invoices/": [invoice], "invoices/compare/": connections, "blockers/": [blocker],
             "prices/quotes/accounts/": both, "prices/quotes/changes/": [change], "prices/unpriced/": [self.price_list],
             "usage/decide/": [anomaly], "usage/exports/": [export],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],

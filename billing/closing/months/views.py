@@ -152,6 +152,7 @@ def blockers_assign(request: HttpRequest, month: str) -> HttpResponse:
         return go_to(request, "billing:month", month)
     context = {
         "form": form,
+        "here": request.get_full_path(),
         "month": of,
         "one": one,
         "count": found.count(),
@@ -169,7 +170,12 @@ def blocker_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             commands.accept_blocker(command_of(request, now=database_now()), blocker=blocker, **form.cleaned_data)
             messages.success(request, _("Accepted. It no longer blocks the month."))
             return go_to(request, "billing:month", f"{blocker.month:%Y-%m}")
-    context = {"form": form, "each": queries.blocker_rows([blocker])[0], "month": blocker.month}
+    context = {
+        "form": form,
+        "here": request.get_full_path(),
+        "each": queries.blocker_rows([blocker])[0],
+        "month": blocker.month,
+    }
     return render_page(request, "billing/closing/accept.html", context, status=status_of(form))
 
 
