@@ -131,8 +131,7 @@ class _Closer:
             comparisons = InvoiceComparison.objects.filter(connection=pk, month=self.month)
             if closed_owners(Side.COST, self.month, [pk]) or comparisons.filter(closing__isnull=False).exists():
                 return
-            invoices = self._hold_invoices(pk)
-            compare_with_invoices(pk, self.month, now=self.now)
+            invoices = self._compare(pk)
             refresh_blockers(Side.COST, self.month, [pk], now=self.now)
             if self._is_open(pk, batch):
                 return
@@ -147,7 +146,16 @@ class _Closer:
         close_statements(self.run, Side.COST, [pk], batch=batch, now=self.clock())
         return open_drafts(self.month).filter(connection=pk).exists()
 
+    def _compare(self, pk: int) -> list[int]:
+        """Compare the month and return the invoices that it has. One that is entered meanwhile is compared as well."""
+        held, now_there = None, self._hold_invoices(pk)
+        while held != now_there:
+            held = now_there
+            compare_with_invoices(pk, self.month, now=self.now)
+            now_there = self._hold_invoices(pk)
+        return now_there
+
     def _hold_invoices(self, pk: int) -> list[int]:
-        """Lock the invoices that the month compares, before they are compared: what is entered meanwhile stays open."""
+        """Lock the invoices that the month compares, so that none of them changes."""
         found = ProviderInvoice.objects.filter(pk__in=compared_invoices(pk, self.month), closing=None)
         return list(found.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
