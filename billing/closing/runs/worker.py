@@ -7,7 +7,7 @@ connections that are closed already are passed over, so nothing is closed or num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -63,6 +63,8 @@ def close_month(run_id: int, *, now: datetime, seconds: float = SECONDS) -> bool
         log.exception("month.close_failed", run=str(run), tries=run.tries, error=type(error).__name__)
         state = State.FAILED if run.tries >= TRIES else State.RUNNING
         run.release(tries=run.tries, state=state, not_before=clock() + timedelta(minutes=1))
+    finally:
+        closer.stop()
     return False
 
 
@@ -86,7 +88,11 @@ class _Closer:
         """Do the next part. None: everything is closed that can be."""
         return next(self._steps, None)
 
-    def _work(self) -> Iterator[timedelta]:
+    def stop(self) -> None:
+        """Close the database cursor over the customers now. Python would do so at any time, within any transaction."""
+        self._steps.close()
+
+    def _work(self) -> Generator[timedelta, None, None]:
         added = self.rater.added_to()
         if not self.run.customers_total:
             self.run.write(customers_total=rated_customers(self.month, added).count())
