@@ -205,7 +205,7 @@ class TestConnections:
         assert (run.statements_closed, run.held_back, comparison.closing) == (1, 0, run)
 
     def test_no_difference_is_accepted_meanwhile(self) -> None:
-        """Whoever approved the close did not see it."""
+        """The approver of the close did not see it."""
         _customer, one = customer_with()
         comparison = compared(one.connection, 9000, 8000, tolerance=0)
         request()
