@@ -1,4 +1,5 @@
-"""Measure the rating of a month: all customers, all connections, again without a change, and one customer's draft.
+"""Measure the rating of a month: all customers, all connections, again without a change, and one customer's draft. Then
+its page and its accounting file.
 
 The floor reads the same figures and spans in one pass and writes as many lines by COPY, without rating anything. What
 is stored is rolled back at the end. `measure_rating` needs Django with a seeded PostgreSQL database.
@@ -34,6 +35,7 @@ from billing.pricing.statements.storage import add_lines
 from billing.usage.periods import month_after
 from customers.models import Account, AccountSpan, Connection, Customer
 from portal.demo.seed.plan import PACKAGES
+from tests.bench.closing_rates import measure_month
 from tests.bench.kept import open_month
 from tests.bench.results import Row
 
@@ -70,6 +72,7 @@ def _rows(month: date, now: datetime) -> Iterator[Row]:
     customers = list(Customer.objects.filter(accounts__isnull=False).order_by("-pk").distinct()[:ROUNDS])
     first = [_timed(lambda each=each: draft_of(each, month_after(month, -1), now=now)) * 1000 for each in customers]
     yield Row("rating", "a customer's draft", median(first), "ms", None, None, 150, "lower", (min(first), max(first)))
+    yield from measure_month(month, now=now)
 
 
 def _timed(work: Any) -> float:

@@ -29,14 +29,18 @@ def assign_blockers(command: Command, *, pks: Collection[int], owner: User | Non
     require(command.person, Permission.CLOSE_MONTHS)
     with transaction.atomic():
         rows = list(Blocker.objects.select_for_update(no_key=True).filter(OPEN, pk__in=pks).order_by("pk"))
+        if not rows:
+            return 0
         Blocker.objects.filter(pk__in=[row.pk for row in rows]).update(owner=owner, due_on=due_on)
-        for row in rows:
-            command.record(
-                verb="blocker.assigned",
-                obj=row,
-                before={"owner": row.owner_id and str(row.owner), "due_on": row.due_on},
-                after={"owner": owner and str(owner), "due_on": due_on, "month": f"{row.month:%Y-%m}"},
-            )
+        # One event, because there may be a blocker for each of 100,000 accounts.
+        one = rows[0] if len(rows) == 1 else None
+        told = {"month": f"{rows[0].month:%Y-%m}", "kind": rows[0].kind, "blockers": len(rows)}
+        command.record(
+            verb="blocker.assigned",
+            obj=one and (one.customer or one.connection),
+            before={"owner": one.owner_id and str(one.owner), "due_on": one.due_on} if one else {},
+            after={"owner": owner and str(owner), "due_on": due_on, **told},
+        )
     return len(rows)
 
 

@@ -7,7 +7,7 @@ connections that are closed already are passed over, so nothing is closed or num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -63,6 +63,8 @@ def close_month(run_id: int, *, now: datetime, seconds: float = SECONDS) -> bool
         log.exception("month.close_failed", run=str(run), tries=run.tries, error=type(error).__name__)
         state = State.FAILED if run.tries >= TRIES else State.RUNNING
         run.release(tries=run.tries, state=state, not_before=clock() + timedelta(minutes=1))
+    finally:
+        closer.stop()
     return False
 
 
@@ -86,7 +88,11 @@ class _Closer:
         """Do the next part. None: everything is closed that can be."""
         return next(self._steps, None)
 
-    def _work(self) -> Iterator[timedelta]:
+    def stop(self) -> None:
+        """Close the database cursor over the customers now. Python would do so at any time, within any transaction."""
+        self._steps.close()
+
+    def _work(self) -> Generator[timedelta, None, None]:
         added = self.rater.added_to()
         if not self.run.customers_total:
             self.run.write(customers_total=rated_customers(self.month, added).count())
@@ -131,8 +137,7 @@ class _Closer:
             comparisons = InvoiceComparison.objects.filter(connection=pk, month=self.month)
             if closed_owners(Side.COST, self.month, [pk]) or comparisons.filter(closing__isnull=False).exists():
                 return
-            invoices = self._hold_invoices(pk)
-            compare_with_invoices(pk, self.month, now=self.now)
+            invoices = self._compare(pk)
             refresh_blockers(Side.COST, self.month, [pk], now=self.now)
             if self._is_open(pk, batch):
                 return
@@ -147,7 +152,16 @@ class _Closer:
         close_statements(self.run, Side.COST, [pk], batch=batch, now=self.clock())
         return open_drafts(self.month).filter(connection=pk).exists()
 
+    def _compare(self, pk: int) -> list[int]:
+        """Compare the month and return the invoices that it has. One that is entered meanwhile is compared as well."""
+        held, now_there = None, self._hold_invoices(pk)
+        while held != now_there:
+            held = now_there
+            compare_with_invoices(pk, self.month, now=self.now)
+            now_there = self._hold_invoices(pk)
+        return now_there
+
     def _hold_invoices(self, pk: int) -> list[int]:
-        """Lock the invoices that the month compares, before they are compared: what is entered meanwhile stays open."""
+        """Lock the invoices that the month compares, so that none of them changes."""
         found = ProviderInvoice.objects.filter(pk__in=compared_invoices(pk, self.month), closing=None)
         return list(found.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))

@@ -99,13 +99,18 @@ def test_a_reason_is_needed_to_accept() -> None:
 
 def test_all_of_a_kind_get_an_owner_and_a_day() -> None:
     unknown()
+    contract((other := account()).customer, PriceList.objects.get())
+    figure(other)
+    Customer.objects.update(external_reference="")
     page()
     colleague = UserFactory(role="finance")
     address = reverse("billing:blockers-assign", args=[MONTH]) + "?kind=no_reference"
     said = client_of("finance").post(address, {"owner": str(colleague.public_id), "due_on": "2026-12-04"})
     assert said.status_code == 303
-    blocker = Blocker.objects.get()
-    assert (blocker.owner, f"{blocker.due_on}") == (colleague, "2026-12-04")
+    for blocker in Blocker.objects.all():
+        assert (blocker.owner, f"{blocker.due_on}") == (colleague, "2026-12-04")
+    event = AuditEvent.objects.get(verb="blocker.assigned")
+    assert (event.after["kind"], event.after["blockers"]) == ("no_reference", 2)
 
 
 def test_a_page_takes_the_same_queries_for_many_blockers() -> None:

@@ -14,6 +14,7 @@ from billing.closing.runs.verification import verify_closed_months
 from billing.closing.runs.worker import close_month, due_closings
 from billing.models import (
     BillingTerms,
+    InvoiceComparison,
     MonthClosing,
     PriceList,
     ProviderInvoice,
@@ -175,6 +176,22 @@ class TestConnections:
         assert (told["invoice_minor"], told["cost_minor"]) == (9000, 8000)
         assert run.contents["invoices"]["rows"] == run.contents["comparisons"]["rows"] == 1
 
+    def test_an_invoice_entered_meanwhile_closes_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was compared with the others, so it must not count in the next month again."""
+        _customer, one = customer_with()
+        compared(one.connection, 9000, 8000)
+        whole = worker.compare_with_invoices
+
+        def compare(*arguments: Any, **facts: Any) -> Any:
+            if not ProviderInvoice.objects.filter(number="late").exists():
+                invoice(one.connection, line(minor=50), number="late", currency="USD")
+            return whole(*arguments, **facts)
+
+        monkeypatch.setattr(worker, "compare_with_invoices", compare)
+        run = close()
+        assert InvoiceComparison.objects.get().invoice_minor == 9050
+        assert ProviderInvoice.objects.filter(closing=run).count() == 2
+
     def test_a_blocked_connection_is_held_back_alone(self) -> None:
         _customer, one = customer_with()
         comparison = compared(one.connection, 9000, 8000, tolerance=0)
@@ -188,7 +205,7 @@ class TestConnections:
         assert (run.statements_closed, run.held_back, comparison.closing) == (1, 0, run)
 
     def test_no_difference_is_accepted_meanwhile(self) -> None:
-        """Whoever approved the close did not see it."""
+        """The approver of the close did not see it."""
         _customer, one = customer_with()
         comparison = compared(one.connection, 9000, 8000, tolerance=0)
         request()
