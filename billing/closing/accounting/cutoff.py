@@ -114,8 +114,8 @@ def _add_periods_not_read(accounts: Mapping[int, AccountFacts], world: World, cu
         .exclude(reading=None)
     )
     readings = UsageSnapshot.objects.filter(pk__in=list(rows.values_list("reading", flat=True)))
-    for pk, *dates in readings.order_by("account").values_list("account", "period_start_on", "period_end_on"):
-        start, end = _period_on(last, Period(*dates))
+    for pk, first, until in readings.order_by("account").values_list("account", "period_start_on", "period_end_on"):
+        start, end = _period_on(last, Period(first, until))
         if start <= last < end and existed(accounts[pk], Period(start, end), world):
             accounts[pk].periods = [PeriodRow(None, pk, start, end, start, Status.MISSING, None, None, None, "")]
 
