@@ -312,3 +312,22 @@ def test_an_account_in_place_of_a_duplicate_is_billed_once() -> None:
     Account.objects.filter(pk=period.account_id).update(duplicate_of=kept)
     store_version(figure(kept, 120_000))
     assert adjustments(customer) == []
+
+
+@pytest.mark.parametrize("later", ["test", "duplicate"])
+def test_an_account_stays_in_the_month_that_billed_it(later: str) -> None:
+    """What its adjustment took from the true-up is taken once, whatever the account is by now."""
+    customer, one = customer_with(used=120_000, commit={"amount": "200"})
+    other = account(customer)
+    periods = [one.usage_periods.get(), figure(other, 100_000)]
+    for each in periods:
+        store_version(each)
+    close_month(NOVEMBER, now=NOW)
+    store_version(periods[1], used=102_000)
+    assert in_short(adjustments(customer)) == [("overage", 2_000, 170), ("commit", 0, -170)]
+    close_month(DECEMBER, now=IN_DECEMBER)
+    changed = {"is_test": True} if later == "test" else {"duplicate_of": account(connection=ConnectionFactory())}
+    Account.objects.filter(pk=other.pk).update(**changed)
+    store_version(periods[0], used=124_000)
+    found = in_short(adjustments(customer, JANUARY, now=IN_JANUARY))
+    assert found == [("overage", 4_000, 340), ("commit", -1, -140)]
