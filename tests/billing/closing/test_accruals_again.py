@@ -144,7 +144,7 @@ def store(one: Generated, connection: Connection) -> str:
 def test_accruals_equal_a_second_calculation(seed: int, time_machine: Any) -> None:
     time_machine.move_to(NOW, tick=False)
     BillingTerms.objects.create(pk=1, default_account_code="8400", accrued_account_code="1590")
-    random = Random(seed)  # noqa: S311 - a test's numbers
+    random = Random(seed)
     connections = {zone: ConnectionFactory(name=zone) for zone in ZONES}
     for zone, each in connections.items():
         ConnectionBilling.objects.create(connection=each, zone=zone)
