@@ -38,9 +38,10 @@ def corrections_of(
         closed = [each for each in month.statements if each.currency and each.pk in texts]
         cases = dict(zip(closed, frozen.read(texts[each.pk] for each in closed), strict=True))
         facts = _facts_of(month, cases, now=now)
+        held = {statement: {each.id: each for each in case.accounts} for statement, case in cases.items()}
         for statement, case in cases.items():
             versions = [late for late in month.versions if late.figure.from_batch > statement.batch]
-            late = [each for each in versions if _statement_of(each, cases, facts) == statement]
+            late = [each for each in versions if _statement_of(each, cases, held, facts) == statement]
             found += _corrections(statement, case, late, month, facts)
     return sorted(found, key=lambda each: (each.figure.from_batch, each.figure.start_on, each.figure.pk))
 
@@ -68,15 +69,14 @@ def _facts_of(
 
 
 def _statement_of(
-    late: LateVersion, cases: Mapping[ClosedStatement, Case], facts: Mapping[tuple[int, int], AccountFacts]
+    late: LateVersion,
+    cases: Mapping[ClosedStatement, Case],
+    accounts: Mapping[ClosedStatement, Mapping[str, RatedAccount]],
+    facts: Mapping[tuple[int, int], AccountFacts],
 ) -> ClosedStatement | None:
     """Return the statement that has the account's billing period, or would have it: the one of the contract in force
     on its first day, else the one with the account. None: it is another customer's."""
-    account = str(late.figure.account)
-    held = {
-        statement: next((each for each in case.accounts if each.id == account), None)
-        for statement, case in cases.items()
-    }
+    held = {statement: accounts[statement].get(str(late.figure.account)) for statement in cases}
     with_period = (
         statement for statement, each in held.items() if each and any(one.start == late.begins for one in each.periods)
     )

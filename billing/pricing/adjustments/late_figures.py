@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from billing.models import FigureVersion, Side, Statement, StatementLine
 from billing.pricing.adjustments.open_month import ClosedMonths, closed_months
@@ -91,7 +92,7 @@ def late_months(
 ) -> dict[int, list[LateMonth]]:
     """Return by customer (pk) its closed months with late versions, the oldest first. `customers` narrows them.
 
-    Takes two queries while nothing is late, and then always seven at most.
+    Takes two queries while nothing is late, and then always eight at most.
     """
     closed = closed_months() if closed is None else closed
     if not closed.batches:
@@ -122,7 +123,7 @@ def _late_versions(
     after = Q()
     for month, batch in closed.batches.items():
         after |= Q(month=month) & (Q(from_batch__gt=batch) | Q(to_batch__gt=batch))
-    rows = FigureVersion.objects.filter(after, account__duplicate_of=None, account__is_test=False)
+    rows = FigureVersion.objects.filter(after)
     if customers is not None:
         moved = [pk for pk, of_one in moves.items() if any(move.before in customers for move in of_one)]
         rows = rows.filter(Q(account__customer__in=customers) | Q(account__in=moved))
@@ -161,6 +162,38 @@ def _begins(starts: Sequence[tuple[int, date]], batch: int) -> date:
     return known[-1] if known else starts[0][1]
 
 
+class _Billed(NamedTuple):
+    """Days for which a closed statement bills an account, or one that is a duplicate of it by now."""
+
+    account: int
+    customer: int
+    start_on: date
+    end_on: date
+
+
+def _billed(found: Mapping[tuple[int, date], LateMonth]) -> dict[tuple[int, date], list[_Billed]]:
+    """Return by account and month to whom it is billed already."""
+    accounts = {late.figure.account for each in found.values() for late in each.versions}
+    rows = (
+        StatementLine.objects.filter(Q(account__in=accounts) | Q(account__duplicate_of__in=accounts))
+        .filter(statement__side=Side.SELL, statement__state=Statement.State.CLOSED)
+        .annotate(kept=Coalesce("account__duplicate_of", "account"))
+        .annotate(month=Coalesce("adjusts__month", "statement__month"))
+        .filter(month__in={month for _customer, month in found})
+    )
+    billed: dict[tuple[int, date], list[_Billed]] = defaultdict(list)
+    for kept, month, *days in rows.order_by().values_list("kept", "month", *_Billed._fields).distinct():
+        billed[kept, month].append(_Billed._make(days))
+    return billed
+
+
+def _is_billed_elsewhere(figure: FigureRow, customer: int, billed: Iterable[_Billed]) -> bool:
+    """Tell if days of the figure are billed, and none of them for this account to this customer: it moved, and nothing
+    tells when, or it took the place of a duplicate. It isn't billed a second time."""
+    same = [each for each in billed if each.start_on <= figure.end_on and figure.start_on <= each.end_on]
+    return bool(same) and not any((each.account, each.customer) == (figure.account, customer) for each in same)
+
+
 def _add_statements(found: dict[tuple[int, date], LateMonth]) -> None:
     rows = Statement.objects.filter(
         side=Side.SELL,
@@ -174,13 +207,17 @@ def _add_statements(found: dict[tuple[int, date], LateMonth]) -> None:
             found[customer, month].statements.append(
                 ClosedStatement(pk, str(public_id), number, customer, month, currency, batch)
             )
+    billed = _billed(found)
     figures = {late.figure.pk for each in found.values() for late in each.versions}
     lines = StatementLine.objects.filter(figure__in=figures, statement__state=Statement.State.CLOSED)
     done = set(lines.order_by().values_list("adjusts", "figure").distinct())
-    for each in found.values():
+    for (customer, month), each in found.items():
         batch = min((one.batch for one in each.statements), default=0)
         # The month's first run may have had an earlier batch.
         late = [one for one in each.versions if one.figure.from_batch > batch]
+        late = [
+            one for one in late if not _is_billed_elsewhere(one.figure, customer, billed[one.figure.account, month])
+        ]
         each.versions = [one._replace(begins=_begins(one.starts, batch)) for one in late]
         pks = {one.pk for one in each.statements}
         each.done = {(adjusts, figure) for adjusts, figure in done if adjusts in pks and figure is not None}

@@ -16,7 +16,8 @@ from billing.models import MonthClosing, Statement, UsagePeriod
 from billing.pricing.adjustments.open_month import closed_months
 from billing.pricing.statements import due_months
 from billing.pricing.statements.drafts import draft_of, rate_month
-from customers.models import Customer
+from customers.models import Account, Customer
+from portal import audit
 from tests.billing.closing.closed import LATER, close, request, unblock
 from tests.billing.pricing.adjustments.late import (
     DECEMBER,
@@ -39,6 +40,7 @@ from tests.billing.pricing.statements.agreed import (
     state,
 )
 from tests.support.closing import close_by_hand
+from tests.support.factories import ConnectionFactory
 
 pytestmark = pytest.mark.django_db
 TIERS = {**OVERAGE, "tiers": [{"up_to": 50_000, "rate": "1"}, {"up_to": None, "rate": "0.5"}]}
@@ -290,3 +292,49 @@ def test_a_later_run_knows_later_first_days() -> None:
     (line,) = adjustments(customer)
     assert in_short([line]) == [("overage", 10_000, 850)]
     assert line.because["from"]["used"] == 120_000
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_an_account_that_moved_is_billed_once(is_told: bool, time_machine: Any) -> None:
+    """Its closed month stays with the customer who was billed. Where the audit log doesn't tell the owner before, the
+    new customer isn't billed a second time."""
+    customer, period = closed_with()
+    other, _one = customer_with(name="Other")
+    close_by_hand(NOVEMBER, now=NOW)
+    one = period.account
+    time_machine.move_to(IN_DECEMBER, tick=False)
+    if is_told:
+        audit.record(actor=None, verb="account.linked", obj=one, customer=customer)
+    Account.objects.filter(pk=one.pk).update(customer=other)
+    one.refresh_from_db()
+    audit.record(actor=None, verb="account.moved", obj=one, customer=other, before={"customer": "?"})
+    store_version(period, used=140_000)
+    assert in_short(adjustments(other)) == []
+    assert in_short(adjustments(customer)) == ([("overage", 20_000, 1700)] if is_told else [])
+
+
+def test_an_account_in_place_of_a_duplicate_is_billed_once() -> None:
+    customer, period = closed_with()
+    kept = account(customer, connection=ConnectionFactory())
+    Account.objects.filter(pk=period.account_id).update(duplicate_of=kept)
+    store_version(figure(kept, 120_000))
+    assert adjustments(customer) == []
+
+
+@pytest.mark.parametrize("later", ["test", "duplicate"])
+def test_an_account_stays_in_the_month_that_billed_it(later: str) -> None:
+    """What its adjustment took from the true-up is taken once, whatever the account is by now."""
+    customer, one = customer_with(used=120_000, commit={"amount": "200"})
+    other = account(customer)
+    periods = [one.usage_periods.get(), figure(other, 100_000)]
+    for each in periods:
+        store_version(each)
+    close_by_hand(NOVEMBER, now=NOW)
+    store_version(periods[1], used=102_000)
+    assert in_short(adjustments(customer)) == [("overage", 2_000, 170), ("commit", 0, -170)]
+    close_by_hand(DECEMBER, now=IN_DECEMBER)
+    changed = {"is_test": True} if later == "test" else {"duplicate_of": account(connection=ConnectionFactory())}
+    Account.objects.filter(pk=other.pk).update(**changed)
+    store_version(periods[0], used=124_000)
+    found = in_short(adjustments(customer, JANUARY, now=IN_JANUARY))
+    assert found == [("overage", 4_000, 340), ("commit", -1, -140)]
