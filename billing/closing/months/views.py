@@ -80,8 +80,9 @@ def _facts(month: date, *, now: Any) -> dict[str, Any]:
         "stage": stage_of(review_on, last, now=now),
         "review_on": review_on,
         "last": last,
-        "closings": closings,
+        "closings": [each for each in closings if each.state == MonthClosing.State.CLOSED],
         "blockers": blockers,
+        "closed_percent": 100 * last.customers_done // last.customers_total if last and last.customers_total else 0,
         "percent": 100 * blockers.done // blockers.all if blockers.all else 100,
         "before": month_after(month, -1),
         "after": month_after(month),
@@ -91,7 +92,8 @@ def _facts(month: date, *, now: Any) -> dict[str, Any]:
 @require_GET
 def month_progress(request: HttpRequest, month: str) -> HttpResponse:
     """Return the fragment that polls until the month is closed."""
-    return render(request, "billing/closing/_progress.html", _facts(_month_or_404(month), now=timezone.now()))
+    context = _facts(_month_or_404(month), now=timezone.now()) | {"was_closing": True}
+    return render(request, "billing/closing/_progress.html", context)
 
 
 @require_POST
