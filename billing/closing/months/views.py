@@ -53,6 +53,7 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
     filters = BlockerFilters(request.GET, month=of, person=person(request))
     bring_up_to_date(of, now=database_now())
     page = queries.blocker_page(filters.ordered(), request.GET.get("page", ""))
+    statements = queries.statement_counts(of)
     context = _facts(of, now=now) | {
         "filters": filters,
         "page": page,
@@ -62,7 +63,8 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
         "states": STATES.items(),
         "kept": filters.kept(),
         "here": request.get_full_path(),
-        "statements": queries.statement_counts(of),
+        "statements": statements,
+        "blocked": statements.open - queries.closing_counts(of).open,
         "connections": queries.connection_rows(of),
         "checked_at": checked_at(of),
     }
