@@ -123,9 +123,11 @@ def plain(value: int | None) -> str:
 
 @register.simple_tag
 def cycle_dates(start: date | None, end: date | None) -> str:
-    """Return the dates of a billing period, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with en dashes."""
+    """Return the dates of a billing period, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with en dashes; "30 Nov"."""
     if start is None or end is None:
         return ""
+    if start == end:
+        return formats.day_text(end)
     if (start.year, start.month) == (end.year, end.month):
         return f"{start.day}\u2013{formats.day_text(end)}"
     first = date_format(start, "j M") if start.year == end.year else formats.day_text(start)

@@ -229,8 +229,8 @@ def type_invoice(desk: Desk) -> None:
         ("Base fee", "optics-old-login", "60"),
     ):
         page.get_by_role("link", name="Add line").click()
-        page.get_by_label("Kind").select_option(label=kind)
-        page.get_by_label("Account").fill(who)
+        page.locator("[name=kind]").select_option(label=kind)
+        page.locator("[name=account_text]").fill(who)
         page.get_by_label("Service from").fill(f"{start}")
         page.get_by_label("Service until").fill(f"{end}")
         page.get_by_label("Amount").fill(amount)
@@ -251,23 +251,22 @@ def type_invoice(desk: Desk) -> None:
 
 
 def import_invoice(desk: Desk) -> None:
-    """AhaSend's one invoice as a file, with a line for an account that nobody knows."""
+    """AhaSend's one invoice as a file. It states 7.50 more than its line, which matches nothing."""
     page = desk.page
     page.goto("/invoices/")
     page.get_by_role("link", name="Import CSV").click()
     page.get_by_label("Connection").select_option(label="AhaSend")
     head = "number,date,currency,kind,account,service start,service end,amount,description"
-    of = f"AH-77,{NEXT},EUR,overage"
-    end = NEXT - timedelta(days=1)
-    lines = [f"{of},,{MONTH},{end},25.00,Emails", f"{of},dedicated-pool-7,{MONTH},{end},7.50,Extra emails"]
-    content = "\n".join([head, *lines]).encode()
-    page.get_by_label("File").set_input_files({"name": "ah-77.csv", "mimeType": "text/csv", "buffer": content})
+    line = f"AH-77,{NEXT},EUR,overage,,{MONTH},{NEXT - timedelta(days=1)},25.00,Emails"
+    content = f"{head}\n{line}\n".encode()
+    page.locator("[name=file]").set_input_files({"name": "ah-77.csv", "mimeType": "text/csv", "buffer": content})
     page.get_by_role("radio", name="A point").check()
     desk.shot("53-import", everywhere=True)
+    page.get_by_label("Total").fill("32.50")
     page.get_by_role("button", name="Import invoice").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("AH-77")
     page.get_by_role("link", name=f"{MONTH:%B %Y}").click()
-    strange = page.get_by_role("row", name=re.compile("dedicated-pool-7"))
+    strange = page.get_by_role("row", name=re.compile("Total without lines"))
     expect(strange).to_contain_text("Billed by the provider and not by us")
     desk.shot("54-shared-comparison", everywhere=True)
 
@@ -303,7 +302,9 @@ def close_with_approval(desk: Desk, desks: Callable[[str], Desk], portal: Instal
     expect(page.locator("#closing")).to_contain_text("The month is being closed")
     desk.shot("58-closing")
     portal.start_worker()
-    expect(page.locator(".bl-stage-closed").first).to_be_visible()  # nobody reloads
+    expect(page.locator("#closing")).to_contain_text("The month is closed")  # nobody reloads
+    page.get_by_role("link", name="Show closed month").click()
+    expect(page.locator(".bl-stage-closed")).to_be_visible()
     expect(page.locator("main")).to_contain_text("Checked with the provider.")
     if held_back:
         expect(page.get_by_role("link", name="Close the rest")).to_be_visible()
@@ -357,7 +358,7 @@ def adjust(desk: Desk, portal: Installation, customer: str, amount: str, closed:
     page.goto(f"/months/{in_url(NEXT)}/")
     page.goto(f"/statements/?month={in_url(NEXT)}")
     page.get_by_role("link", name=customer).click()
-    line = page.get_by_role("row", name=re.compile("Adjustment: Overage"))
+    line = page.locator(".bl-lines tr", has_text="Adjustment: Overage")
     expect(line).to_contain_text(amount)
     line.locator("summary").click()
     desk.shot("62-adjustment", everywhere=True)

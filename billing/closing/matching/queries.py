@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from billing.closing.matching.clusters import SHARED, TOTAL
 from billing.closing.matching.wording import kind_label, next_step
 from billing.models import InvoiceComparison, InvoiceMatch, ProviderInvoice, ProviderInvoiceLine, Side, StatementLine
 from billing.pricing.amounts import code_or_none
@@ -155,7 +156,10 @@ class ShownMatch:
 
     @property
     def line_to_assign(self) -> ProviderInvoiceLine | None:
-        """The line to which an account can be assigned; None where it has one, or a closed month compared it."""
+        """The line to which an account can be assigned; None where it has one, or a closed month compared it. A shared
+        invoice is of the connection as a whole."""
+        if self.match.kind in (SHARED, TOTAL):
+            return None
         for line, *_texts in self.invoiced:
             if line.account_id is None and line.invoice.closing_id is None:
                 return line

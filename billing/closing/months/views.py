@@ -53,6 +53,7 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
     filters = BlockerFilters(request.GET, month=of, person=person(request))
     bring_up_to_date(of, now=database_now())
     page = queries.blocker_page(filters.ordered(), request.GET.get("page", ""))
+    statements = queries.statement_counts(of)
     context = _facts(of, now=now) | {
         "filters": filters,
         "page": page,
@@ -62,7 +63,8 @@ def month_detail(request: HttpRequest, month: str) -> HttpResponse:
         "states": STATES.items(),
         "kept": filters.kept(),
         "here": request.get_full_path(),
-        "statements": queries.statement_counts(of),
+        "statements": statements,
+        "blocked": statements.open - queries.closing_counts(of).open,
         "connections": queries.invoiced_connections(of),
         "checked_at": checked_at(of),
         "is_left": is_left(of),
@@ -81,8 +83,9 @@ def _facts(month: date, *, now: Any) -> dict[str, Any]:
         "stage": stage_of(review_on, last, now=now),
         "review_on": review_on,
         "last": last,
-        "closings": closings,
+        "closings": [each for each in closings if each.state == MonthClosing.State.CLOSED],
         "blockers": blockers,
+        "closed_percent": 100 * last.customers_done // last.customers_total if last and last.customers_total else 0,
         "percent": 100 * blockers.done // blockers.all if blockers.all else 100,
         "before": month_after(month, -1),
         "after": month_after(month),
@@ -92,7 +95,8 @@ def _facts(month: date, *, now: Any) -> dict[str, Any]:
 @require_GET
 def month_progress(request: HttpRequest, month: str) -> HttpResponse:
     """Return the fragment that polls until the month is closed."""
-    return render(request, "billing/closing/_progress.html", _facts(_month_or_404(month), now=timezone.now()))
+    context = _facts(_month_or_404(month), now=timezone.now()) | {"was_closing": True}
+    return render(request, "billing/closing/_progress.html", context)
 
 
 @require_POST

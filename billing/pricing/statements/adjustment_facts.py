@@ -14,16 +14,17 @@ from django.utils.translation import gettext as _
 
 from billing.labels import cause
 from billing.models import Statement, StatementLine, Status
+from billing.pricing.statements.numbers import statement_number
 from billing.pricing.statements.queries import LINES_A_PAGE
 from portal import formats
 
 ARROW = " \u2192 "
 
 
-def adjustment_facts(line: StatementLine, currency: str) -> Iterable[tuple[str, str, str]]:
-    """Yield label, text and address of what explains the line. Takes no query."""
+def adjustment_facts(line: StatementLine, currency: str, *, prefix: str) -> Iterable[tuple[str, str, str]]:
+    """Yield label, text and address of what explains the line. `prefix`: that of statement numbers. Takes no query."""
     because = line.because
-    yield _("Corrects"), _corrected(because), _address(because)
+    yield _("Corrects"), _corrected(because, prefix), _address(because)
     start, end = (formats.day_text(date.fromisoformat(day)) for day in because["figure_period"])
     page = reverse("billing:figure", args=[line.account.public_id, because["figure_period"][0]]) if line.account else ""
     words = {"figure": f"{_figure(because['from'])}{ARROW}{_figure(because['to'])}", "start": start, "end": end}
@@ -34,9 +35,9 @@ def adjustment_facts(line: StatementLine, currency: str) -> Iterable[tuple[str, 
             yield label, _billed(told, because["kind"], currency), ""
 
 
-def _corrected(because: Mapping[str, Any]) -> str:
+def _corrected(because: Mapping[str, Any], prefix: str) -> str:
     month = date_format(date.fromisoformat(f"{because['month']}-01"), "F Y")
-    words = {"n": because["statement"], "line": because["line"], "month": month}
+    words = {"n": statement_number(because["statement"], prefix), "line": because["line"], "month": month}
     if because["statement"] and because["line"]:
         return _("Statement %(n)s, line %(line)s, %(month)s") % words
     return _("Statement %(n)s, %(month)s") % words if because["statement"] else _("Statement of %(month)s") % words

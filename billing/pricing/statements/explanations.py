@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from billing.models import LineKind, PriceVersion, StatementLine, Status
 from billing.pricing.statements.adjustment_facts import adjustment_facts
 from billing.pricing.statements.amounts import Amount, minor_text, places_of
+from billing.pricing.statements.numbers import billing_terms
 from customers.connections.catalogue import offering_label
 from portal import formats
 
@@ -58,13 +59,14 @@ class ShownLine:
 
 
 def shown_lines(lines: Sequence[StatementLine], currency: str) -> list[ShownLine]:
-    """Return the lines with their explanations. Takes one query, for the price versions."""
+    """Return the lines with their explanations. Takes one query, for the price versions, and one for adjustments."""
     wanted = {line.price_version_id for line in lines if line.price_version_id}
     versions = PriceVersion.objects.select_related("price_list").in_bulk(list(wanted))
-    return [_shown(line, currency, versions.get(line.price_version_id or 0)) for line in lines]
+    prefix = billing_terms().number_prefix if any(line.kind == LineKind.ADJUSTMENT for line in lines) else ""
+    return [_shown(line, currency, versions.get(line.price_version_id or 0), prefix) for line in lines]
 
 
-def _shown(line: StatementLine, currency: str, version: PriceVersion | None) -> ShownLine:
+def _shown(line: StatementLine, currency: str, version: PriceVersion | None, prefix: str) -> ShownLine:
     shown = ShownLine(
         line=line,
         amount=Amount(line.amount_minor, currency, line.amount_high_minor, line.open_ended),
@@ -75,7 +77,7 @@ def _shown(line: StatementLine, currency: str, version: PriceVersion | None) -> 
     )
     because = line.because
     if line.kind == LineKind.ADJUSTMENT:
-        shown.facts = [*adjustment_facts(line, currency), *_price_facts(line, {}, version)]
+        shown.facts = [*adjustment_facts(line, currency, prefix=prefix), *_price_facts(line, {}, version)]
         return shown
     price = _price_of(version, line)
     shown.facts = [

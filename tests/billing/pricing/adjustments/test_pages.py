@@ -45,7 +45,7 @@ def test_an_adjustment_says_what_it_corrects(drafts: tuple[Statement, Statement]
     closed, draft = drafts
     page = read("statement", draft)
     assert "Adjustment: Overage" in page
-    assert f"Statement {closed.number}, line 2, November 2026" in page
+    assert f"Statement {closed.number:06}, line 2, November 2026" in page
     assert f"{reverse('billing:statement', args=[closed.public_id])}#line-2" in page
     assert "120,000 emails (final) \u2192 130,500 emails (final)" in page
     assert "20,000 for \u20ac17.00" in page
