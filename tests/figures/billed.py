@@ -111,8 +111,9 @@ class BilledScenario(Scenario):
         world.add_ahasend(POOL, aha_usage_lag_seconds=0, aha_ended_period_hours=1)
         self.lists = [price_list(*_sell_prices(0), name="SendGrid"), self._pool_list()]
         self.published.append((date(2020, 1, 1), 0))
+        anchors = ANCHORS[-self.size.anchors :]
         for n in range(self.size.accounts):
-            self._add_account(tuple(self.sendgrid)[n % 2], ANCHORS[n % len(ANCHORS)], late=False)
+            self._add_account(tuple(self.sendgrid)[n % 2], anchors[n % len(anchors)], late=False)
         for n in range(self.size.children):
             self._add_child(n)
         for n, member in enumerate(self.members):

@@ -20,7 +20,7 @@ from tests.figures.world import World, midnight
 from tests.support.samples import SEED, is_proof
 from tests.support.sandbox import SandboxProcess
 
-SUITE = Size(date(2028, 1, 1), months=3, accounts=7, anchors=6, children=1, nightly=0.1, outages=1)
+SUITE = Size(date(2028, 1, 1), months=3, accounts=4, anchors=4, children=1, nightly=0.1, outages=1)
 PROOF = Size(date(2028, 1, 1), months=24, accounts=7, anchors=6, children=3, nightly=0.1, outages=4)
 
 

@@ -147,7 +147,7 @@ class _Closer:
 
     def _is_open(self, pk: int, batch: int) -> bool:
         """Close the connection's statement, if it has one; return whether something blocks it."""
-        if pk in held_back(Side.COST, self.month, [pk]):
+        if pk in held_back(Side.COST, self.month, [pk]) or self._has_earlier_open(pk):
             return True
         close_statements(self.run, Side.COST, [pk], batch=batch, now=self.clock())
         return open_drafts(self.month).filter(connection=pk).exists()
@@ -160,6 +160,12 @@ class _Closer:
             compare_with_invoices(pk, self.month, now=self.now)
             now_there = self._hold_invoices(pk)
         return now_there
+
+    def _has_earlier_open(self, pk: int) -> bool:
+        """Return whether an earlier month of the connection was held back: what it leaves is carried into this one."""
+        closed = MonthClosing.objects.filter(state=State.CLOSED, month__lt=self.month)
+        rows = InvoiceComparison.objects.filter(connection=pk, month__in=closed.values("month"), closing=None)
+        return rows.exists()
 
     def _hold_invoices(self, pk: int) -> list[int]:
         """Lock the invoices that the month compares, so that none of them changes."""
