@@ -42,7 +42,7 @@ def close(month: date = NOVEMBER, *, now: datetime = LATER) -> MonthClosing:
 
 
 def block(customer: Customer, month: date = NOVEMBER, *, accepted: str = "") -> Blocker:
-    """Let something block the customer: the accounting tool doesn't know it. `accepted`: the reason for accepting it."""
+    """Let something block the customer: the accounting tool doesn't know it. `accepted`: why that was accepted."""
     Customer.objects.filter(pk=customer.pk).update(external_reference="")
     rate_month(month, now=NOW)
     refresh_month(month, now=NOW)
