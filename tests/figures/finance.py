@@ -16,7 +16,7 @@ from typing import Any
 from django.db.models import Model, QuerySet
 
 from billing.closing.blockers.commands import accept_blocker
-from billing.closing.blockers.kinds import text_of
+from billing.closing.blockers.kinds import blocker_text
 from billing.closing.blockers.queries import open_blockers
 from billing.closing.invoices.commands import enter_invoice
 from billing.closing.invoices.texts import AccountNames
@@ -166,7 +166,7 @@ class Finance:
 
     def _accept(self, month: date) -> None:
         for blocker in open_blockers(month).order_by("pk"):
-            if not text_of(blocker.kind).may_accept:
+            if not blocker_text(blocker.kind).may_accept:
                 self.counts[f"open: {blocker.kind}"] += 1
                 continue
             reason = "The provider charges for an account that isn't ours."

@@ -24,8 +24,9 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Customer
 from portal.commands import Command
 from tests.billing.pricing.statements.agreed import BASE, OVERAGE, account, contract, moment, price_list
+from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.factories import PACKAGE_ROW, CustomerFactory
-from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, KEY, SandboxAdmin
+from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 # The story's customers: one whose counter falls, one whose end is unknown, and one that pays the same in any case.
 CUSTOMERS = ("Larkfield Outdoor", "Northwind Kitchens", "Tallgrass Optics")
