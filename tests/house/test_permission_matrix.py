@@ -117,7 +117,7 @@ class Walker:
         for name, pattern, converters in _routes(get_resolver()):
             urls = world._urls(name, pattern, converters)
             missing: dict[str, Any] = {key: uuid.uuid4() if key == "public_id" else "no-such" for key in converters}
-            odd = {"start": "1999-01-01", "factor": 999_999_999, "session": 999_999_999}
+            odd = {"start": "1999-01-01", "factor": 999_999_999, "session": 999_999_999, "n": 999_999_999}
             missing |= {key: value for key, value in odd.items() if key in missing}
             # Of two accounts, the first has usage and the second has keys and domains.
             self.rows.append(

@@ -28,7 +28,7 @@ def adjustment_facts(line: StatementLine, currency: str, *, prefix: str) -> Iter
     start, end = (formats.day_text(date.fromisoformat(day)) for day in because["figure_period"])
     page = reverse("billing:figure", args=[line.account.public_id, because["figure_period"][0]]) if line.account else ""
     words = {"figure": f"{_figure(because['from'])}{ARROW}{_figure(because['to'])}", "start": start, "end": end}
-    yield _("Usage"), _("%(figure)s, %(start)s \u2013 %(end)s") % words, page
+    yield _("Usage"), _("%(figure)s, from %(start)s to %(end)s") % words, page
     yield _("Reason"), cause(because["cause"]), ""
     for label, side in ((_("Billed so far"), "before"), (_("Rated again"), "after")):
         if told := because[side]:
