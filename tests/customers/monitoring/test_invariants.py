@@ -77,7 +77,7 @@ def test_honest_rows_break_nothing(person: User) -> None:
     unknown = asked(person, "unknown", "queued", "claimed", "sending", "unknown")
     sent(unknown)
     assert broken() == {}
-    assert len(invariants.registered()) == 20
+    assert len(invariants.registered()) == 21
 
 
 def test_one_id_for_two_accounts_is_refused_by_the_database(person: User) -> None:
@@ -351,10 +351,10 @@ def test_the_command_lists_the_checks_and_reports_violations(person: User) -> No
     made(person)
     said = StringIO()
     call_command("check_invariants", stdout=said)
-    assert "All 20 integrity checks passed." in said.getvalue()
+    assert "All 21 integrity checks passed." in said.getvalue()
     AccountFactory(provider_id="sg-nobody")
     said = StringIO()
-    with pytest.raises(CommandError, match="1 of 20 integrity checks failed"):
+    with pytest.raises(CommandError, match="1 of 21 integrity checks failed"):
         call_command("check_invariants", stdout=said)
     assert "I2   FAILED" in said.getvalue()
     assert "account sg-nobody was neither created" in said.getvalue()

@@ -307,7 +307,11 @@ def test_the_comparison_is_exported(world: World, finance: Client) -> None:
     parallel = upload("Northwind,89.95,,,", "=cmd(),1,,,")
     answer = finance.get(reverse("billing:parallel-export", args=[parallel.public_id]))
     text = b"".join(answer.streaming_content).decode("utf-8-sig")
-    assert '"2026-11","Northwind","","","EUR",89.95,115.88,115.88,25.93,"different","Overage isn\'t in theirs' in text
+    known_by = Customer.objects.get(company_name="Northwind").external_reference
+    assert (
+        f'"2026-11","Northwind","{known_by}","","EUR",89.95,115.88,115.88,25.93,"different","Overage isn\'t in theirs'
+        in text
+    )
     assert '"\'=cmd()"' in text
     assert finance.get(reverse("billing:parallel-export", args=[parallel.public_id]) + "?show=x").status_code == 400
 
