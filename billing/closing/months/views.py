@@ -24,7 +24,7 @@ from billing.closing.months.forms import AcceptForm, AssignBlockersForm, CloseFo
 from billing.closing.months.stages import stage_of
 from billing.closing.months.up_to_date import bring_up_to_date, checked_at
 from billing.closing.runs.commands import is_left, request_close, review_begins
-from billing.models import Blocker, MonthClosing, Statement
+from billing.models import Blocker, MonthClosing
 from billing.pricing.statements.numbers import billing_terms
 from billing.usage.periods import month_after, month_or_none
 from customers.operations.view_helpers import refusals_on, refusals_told
@@ -205,8 +205,8 @@ def _uuid_or_404(text: str) -> uuid.UUID:
 
 
 def _month_or_404(text: str) -> date:
-    """Return the month of a URL that has statements or lies before the current one."""
+    """Return the month of a URL that has begun. Lists lead to it also where it has no statement."""
     month = month_or_none(text)
-    if month is None or month > timezone.now().date() or not Statement.objects.filter(month__lte=month).exists():
+    if month is None or month > timezone.now().date():
         raise Http404
     return month
