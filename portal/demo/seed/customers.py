@@ -48,6 +48,12 @@ def team_member(number: int) -> tuple[str, str]:
     return f"Person {number}, {role}", role
 
 
+def requester_of(account: int) -> int:
+    """Return the number of the team member who requests the operations of an account: one who may."""
+    able = [number for number in range(TEAM) if team_member(number)[1] in ("admin", "customer_success")]
+    return able[account % len(able)]
+
+
 def company_of(number: int) -> str:
     return f"{_NAMES[number % len(_NAMES)]} {chr(65 + number * 7 % 26)} Company {number}"
 

@@ -10,7 +10,7 @@ from customers.models import Account, Connection, Operation
 from customers.models.operation import Attempt, Step
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from portal.demo.seed.customers import OPERATIONS, TEAM, company_of, newest_at, stored_time, team_member
+from portal.demo.seed.customers import OPERATIONS, company_of, newest_at, requester_of, stored_time, team_member
 from portal.demo.seed.plan import Plan, connection_of, public_id
 from portal.demo.seed.rows import Rows
 
@@ -82,7 +82,7 @@ class _Story:
                 self.connections + connection_of(n),
                 asked.number,
                 asked.number,
-                self.people + n % TEAM,
+                self.people + requester_of(n),
                 public_id("token", key),
                 state,
                 f"account:{account}",
@@ -108,7 +108,8 @@ class _Story:
     def events(self, key: int) -> Iterator[tuple[Any, ...]]:
         for operation, asked in enumerate(self.asked, self.first):
             n, state = asked.account, asked.state
-            name, role = team_member(n % TEAM)
+            number = requester_of(n)
+            name, role = team_member(number)
             customer, digits = self.plan.customer_of(n), public_id("operation", operation)
             about = (
                 "operation",
@@ -119,7 +120,7 @@ class _Story:
                 public_id("account", n),
             )
             verb = _VERBS[asked.number - 1]
-            yield key, public_id("event", key), self.at(asked), self.people + n % TEAM, name, role, verb, *about
+            yield key, public_id("event", key), self.at(asked), self.people + number, name, role, verb, *about
             key += 1
             if state != "queued":
                 at = self.at(asked, 4)
