@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -52,15 +53,15 @@ class ExportFilters(ListFilters):
 
 def export_report(request: HttpRequest) -> HttpResponseBase:
     """Request the file of the report with the filters of the address; go to the page of the export."""
-    now = database_now()
     with_cost = person(request).may(Permission.VIEW_COST)
-    filters = UsageFilters(request.GET, today=now.astimezone(UTC).date(), with_cost=with_cost)
+    # The clock of the page, so that both have the same months.
+    filters = UsageFilters(request.GET, today=timezone.now().astimezone(UTC).date(), with_cost=with_cost)
     if filters.lists_nothing:
         return refused_export(filters)
     file_format = request.POST.get("format", "")
     if file_format not in UsageExport.Format.values:
         return HttpResponseBadRequest(gettext("Select CSV or Excel (XLSX)."), content_type="text/plain; charset=utf-8")
-    export = exports.request_export(command_of(request, now=now), filters=filters, file_format=file_format)
+    export = exports.request_export(command_of(request, now=database_now()), filters=filters, file_format=file_format)
     return go_to(request, "billing:usage-export-detail", export.public_id)
 
 

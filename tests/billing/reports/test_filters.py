@@ -13,6 +13,7 @@ from billing.reports.filters import MonthFilters
 from tests.billing.pooling import Pool
 from tests.billing.reports.test_views import an_account, read
 from tests.customers.page_helpers import HTMX, prose_of
+from tests.support.clocks import stop_clocks
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -42,7 +43,7 @@ FIGURE = "41,000"
 
 @pytest.fixture
 def finance(client: Client, db: None, time_machine: Any) -> Client:
-    time_machine.move_to(NOW, tick=False)
+    stop_clocks(time_machine, NOW)
     read(an_account(), 41_000)
     return sign_in(client, UserFactory(role="finance"))
 

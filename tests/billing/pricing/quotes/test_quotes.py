@@ -24,6 +24,7 @@ from portal.commands import Command
 from portal.providers import ProviderOffering
 from tests.billing.pricing.pages import words_of
 from tests.billing.pricing.statements.agreed import account, contract, figure, offerings, price_list
+from tests.support.clocks import stop_clocks
 from tests.support.factories import (
     ADDON,
     PACKAGE,
@@ -52,8 +53,8 @@ SMALL, BIG = ((PACKAGE, 1),), ((BIGGER, 1),)
 
 
 @pytest.fixture(autouse=True)
-def _november(time_machine: Any) -> None:
-    time_machine.move_to(NOW, tick=False)
+def _november(db: None, time_machine: Any) -> None:
+    stop_clocks(time_machine, NOW)
 
 
 @pytest.fixture
