@@ -160,6 +160,7 @@ def test_news_is_announced_though_a_person_acts_meanwhile(seat: Seat) -> None:
     ended(operation)
     page.evaluate("htmx.config.defaultSettleDelay = 5000")
     with page.expect_request("**/operations/?rows=*"):
+        all_are_due(page)
         page.clock.run_for(3000)
     expect(page.get_by_role("row").filter(has_text="Larkfield 0")).to_contain_text("Succeeded")
     page.evaluate("htmx.config.defaultSettleDelay = 0")
