@@ -65,13 +65,15 @@ class FoundBlocker:
 
 
 class _Found:
-    """Blockers by key, as they are collected."""
+    """Blockers by key, as they are collected. A customer and a connection may have the same number."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: Side) -> None:
         self.by_key: dict[str, FoundBlocker] = {}
+        self._prefix = "connection " if side == Side.COST else ""
 
     def at(self, kind: str, owner: int, currency: str, *, account: int | None = None, name: str = "") -> FoundBlocker:
-        key = f"{kind}/{owner}/{account or ''}/{currency}/{name}"[:300]  # amounts of two currencies aren't added
+        # Amounts of two currencies aren't added.
+        key = f"{kind}/{self._prefix}{owner}/{account or ''}/{currency}/{name}"[:300]
         if key not in self.by_key:
             offering = name if kind not in (UNKNOWN_ACCOUNT, DIFFERENCE) else ""
             self.by_key[key] = FoundBlocker(key, kind, owner, account, offering, currency)
@@ -80,7 +82,7 @@ class _Found:
 
 def customer_blockers(month: date, customers: Collection[int]) -> list[FoundBlocker]:
     """Return what blocks the draft statements of these customers. Always the same number of queries."""
-    found = _Found()
+    found = _Found(Side.SELL)
     drafts = _drafts(Side.SELL, month, customers)
     _add_findings(found, drafts, "customer_id")
     _add_missing_references(found, drafts, month)
@@ -89,7 +91,7 @@ def customer_blockers(month: date, customers: Collection[int]) -> list[FoundBloc
 
 def connection_blockers(month: date, connections: Collection[int]) -> list[FoundBlocker]:
     """Return what blocks the cost statements of these connections by itself, beside the figures of customers."""
-    found = _Found()
+    found = _Found(Side.COST)
     drafts = _drafts(Side.COST, month, connections)
     # The figures of customers' accounts block their statements already; what else is the same finding is left out.
     only = Q(kind__in=[*OF_COST, "unpriced", "several_packages"]) | Q(account=None) | Q(account__is_test=True)

@@ -7,6 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from billing.closing.blockers.commands import BlockerChanged, accept_blocker, assign_blockers, withdraw_acceptance
+from billing.closing.blockers.found import _Found
 from billing.closing.blockers.queries import held_back, month_blockers
 from billing.closing.blockers.refresh import refresh_month
 from billing.models import (
@@ -227,3 +228,9 @@ def test_a_report_that_never_became_final_can_be_accepted() -> None:
     assert (blocker.kind, blocker.connection) == ("report_not_final", one.connection)
     accept_blocker(finance(), blocker=blocker, seen=blocker.fingerprint, reason="The provider has no other")
     assert held_back(Side.COST, NOVEMBER, [one.connection_id]) == set()
+
+
+def test_a_customer_and_a_connection_may_have_one_number() -> None:
+    """Both are keys of one column: the month page failed where both had the same finding."""
+    sell, cost = (_Found(side).at("unpriced", 1, "EUR", name="acme.ip").key for side in (Side.SELL, Side.COST))
+    assert sell != cost
