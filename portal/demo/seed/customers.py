@@ -48,10 +48,13 @@ def team_member(number: int) -> tuple[str, str]:
     return f"Person {number}, {role}", role
 
 
+# Who may request operations.
+_REQUESTERS = [number for number in range(TEAM) if team_member(number)[1] in ("admin", "customer_success")]
+
+
 def requester_of(account: int) -> int:
     """Return the number of the team member who requests the operations of an account: one who may."""
-    able = [number for number in range(TEAM) if team_member(number)[1] in ("admin", "customer_success")]
-    return able[account % len(able)]
+    return _REQUESTERS[account % len(_REQUESTERS)]
 
 
 def company_of(number: int) -> str:

@@ -51,7 +51,7 @@ def stop_clock(page: Page) -> None:
 
 
 def all_are_due(page: Page) -> None:
-    """What a slow machine gave time to ask for, again and again without news, isn't asked for often any more."""
+    """Make each part of the page due. Polls become rarer without news, and a slow machine had time for many."""
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 

@@ -7,7 +7,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from billing.closing.blockers.commands import BlockerChanged, accept_blocker, assign_blockers, withdraw_acceptance
-from billing.closing.blockers.found import _Found
 from billing.closing.blockers.queries import held_back, month_blockers
 from billing.closing.blockers.refresh import refresh_month
 from billing.models import (
@@ -35,7 +34,7 @@ from tests.billing.pricing.statements.agreed import (
     figure,
     price_list,
 )
-from tests.support.factories import UserFactory
+from tests.support.factories import CustomerFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -232,5 +231,13 @@ def test_a_report_that_never_became_final_can_be_accepted() -> None:
 
 def test_a_customer_and_a_connection_may_have_one_number() -> None:
     """Both are keys of one column: the month page failed where both had the same finding."""
-    sell, cost = (_Found(side).at("unpriced", 1, "EUR", name="acme.ip").key for side in (Side.SELL, Side.COST))
-    assert sell != cost
+    _customer, one = customer_with()
+    owner = Customer.objects.filter(pk=one.connection_id).first() or CustomerFactory(pk=one.connection_id)
+    facts = {"month": NOVEMBER, "currency": "EUR", "rated_at": NOW, "is_exact": False, "findings_count": 1}
+    sold = Statement.objects.create(**facts, side="sell", customer=owner)
+    cost = Statement.objects.create(**facts, side="cost", connection=one.connection)
+    for statement in (sold, cost):
+        StatementFinding.objects.create(statement=statement, kind="unpriced", offering="acme.ip", detail={})
+    refresh_month(NOVEMBER, now=NOW)
+    blockers = Blocker.objects.filter(kind="unpriced").values_list("customer", "connection")
+    assert set(blockers) == {(owner.pk, None), (None, one.connection_id)}
