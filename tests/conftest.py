@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from django.db import connection as database
+from pytest_django import DjangoDbBlocker
 from redis import Redis as Client
 
 from tests.support import postgres, redis, samples, template
@@ -119,6 +120,18 @@ def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
         return False
     template.copy_to(Path(database.settings_dict["TEST"]["NAME"]))
     return True
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End the sessions that the processes of tests left: PostgreSQL drops no database that another session uses."""
+    yield
+    if database.vendor == "postgresql":
+        with django_db_blocker.unblock(), database.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture(scope="session")
