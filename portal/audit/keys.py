@@ -14,6 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from portal.secret_files import UNUSED
 
+# IDs of the keys that signed what an event ordered, by event.
+Signers = dict[int, set[str]]
+
 
 @lru_cache(maxsize=4)
 def _keyring(keys: tuple[str, ...]) -> dict[str, bytes]:
