@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, Min, OuterRef, Subquery
+from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from portal.audit import checkpoints, keys, redactions
@@ -68,10 +68,8 @@ def _seal_pending(limit: int) -> int:
     if last and last.key_id and last.key_id not in keys.keyring():
         raise OutdatedKey("The audit log was sealed with a newer AUDIT_KEY. Restart this process with it.")
     seq, prev = (last.seq, last.row_hash) if last else (0, GENESIS)
-    newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
-    waiting = AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE).order_by("id")[:limit]
     seals = []
-    for event in waiting:
+    for event in recently_unsealed().order_by("id")[:limit]:
         seq += 1
         seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.current_key_id())
         seal.row_hash = prev = row_hash(seal, canonical(facts_of(event)))
@@ -80,6 +78,12 @@ def _seal_pending(limit: int) -> int:
     if seals:
         log.info("audit sealed", head=f"{seq}:{prev}", key_id=seals[-1].key_id)
     return len(seals)
+
+
+def recently_unsealed() -> QuerySet[AuditEvent]:
+    """Return the events that the next sealing takes."""
+    newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
+    return AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE)
 
 
 @dataclass
