@@ -1,0 +1,84 @@
+"""Queries of the page "Retention"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from portal.retention import periods, runs
+from portal.retention.models import RetentionPeriod, RetentionRun
+from portal.retention.rules import COUNTED, RetentionRule, rule_of
+
+RUNS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    rule: RetentionRule
+    days: int | None
+    stored: RetentionPeriod | None
+
+    @property
+    def period_text(self) -> str:
+        return _("Removed once they end") if self.rule.is_fixed else period_text(self.days)
+
+    @property
+    def due_text(self) -> str:
+        due = self.stored.due if self.stored else None
+        return "" if due is None else count_text(due)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run with what it removed, and what failed, by the label of the rule."""
+
+    run: RetentionRun
+    removed: list[tuple[str, int]]
+    failed: list[tuple[str, str]]
+
+
+def period_text(days: int | None) -> str:
+    if days is None:
+        return _("Permanently")
+    return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
+
+
+def count_text(n: int) -> str:
+    return _("more than %(n)d") % {"n": COUNTED} if n > COUNTED else str(n)
+
+
+def rule_rows() -> list[RuleRow]:
+    return [RuleRow(*each) for each in periods.all_periods()]
+
+
+def rule_row(rule: RetentionRule) -> RuleRow:
+    stored = RetentionPeriod.objects.filter(code=rule.code).select_related("changed_by").first()
+    return RuleRow(rule, periods.days_of(rule), stored)
+
+
+def run_rows() -> list[RunRow]:
+    """Return the last runs, newest first."""
+    return [
+        RunRow(
+            run,
+            [(_label(code), n) for code, n in run.removed.items()],
+            [(_label(code), error) for code, error in run.errors.items()],
+        )
+        for run in RetentionRun.objects.all()[:RUNS_SHOWN]
+    ]
+
+
+def alarms(*, now: datetime) -> list[tuple[str, str]]:
+    """Return what is wrong with the nightly job: title and text."""
+    found = [(_("Retention rules weren't applied"), runs.late_text(now=now))]
+    if last := RetentionRun.objects.exclude(finished_at=None).first():
+        found.append((_("Retention rules failed"), runs.failed_text(last)))
+    return [(title, text) for title, text in found if text]
+
+
+def _label(code: str) -> str:
+    rule = rule_of(code)
+    return str(rule.label) if rule else code
