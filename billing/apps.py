@@ -8,7 +8,9 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """Register messages, integrity checks and work queues with `customers`, which does not import billing."""
+        """Register messages, integrity checks, retention rules and work queues with `customers`, which does not import
+        billing."""
+        from billing import retention  # noqa: PLC0415  it reads models: not before this point
         from billing.closing.runs import close_requests  # noqa: PLC0415  they read models: not before this point
         from billing.closing.runs import verification as of_closed_months  # noqa: PLC0415  they read models: not before this point
         from billing.usage import due_runs, ledger, measures, rollups  # noqa: PLC0415  they read models: not before this point
@@ -17,6 +19,7 @@ class BillingConfig(AppConfig):
         from customers.observed import duplicates  # noqa: PLC0415  they read models: not before this point
         from portal.approvals import actions, kinds  # noqa: PLC0415  the same
         from portal.installation import manifest  # noqa: PLC0415  the same
+        from portal.retention import rules  # noqa: PLC0415  the same
 
         texts.add_wordings(TEXTS)
         invariants.register(*of_usage.INVARIANTS, *of_closed_months.INVARIANTS)
@@ -24,4 +27,5 @@ class BillingConfig(AppConfig):
         metrics.also_collect(measures.read_billing)
         heartbeat.also_look_at(due_runs.work)
         duplicates.also_recount(rollups.follow_customers)
+        rules.register(*retention.RULES)
         manifest.also_record("ledger_batch", ledger.last_batch)

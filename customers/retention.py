@@ -7,7 +7,6 @@ bodies of attempts are removed.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext_lazy as _
@@ -28,7 +27,8 @@ from customers.models import (
 from customers.models.operation_states import FINAL, OPEN, OperationKind
 from customers.models.schedule import Hold
 from customers.models.submission import Submission
-from portal.row_updates import now_or_null
+from portal.audit.permits import permit_erasure
+from portal.clock import database_now
 from portal.retention.rules import RetentionRule
 
 
@@ -42,14 +42,22 @@ def _attempts(before: datetime) -> QuerySet[Attempt]:
     )
 
 
+def _remove_bodies(before: datetime, limit: int) -> int:
+    """Empty the bodies of a batch of attempts, and store when."""
+    ids = list(_attempts(before).order_by("pk").values_list("pk", flat=True)[:limit])
+    with permit_erasure(Attempt, ids):
+        Attempt.objects.filter(pk__in=ids).update(request="", response="", bodies_removed_at=database_now())
+    return len(ids)
+
+
 def _bulk_changes(before: datetime) -> QuerySet[ChangeSet]:
     """Return bulk changes that ended before, and drafts from before. Those that deleted accounts are the proof that the
     deletions were approved (integrity check I17)."""
-    State = ChangeSet.State
-    ended = Q(state__in=(State.ENDED, State.CANCELLED, State.REFUSED), finished_at__lt=before)
-    draft = Q(state=State.PLANNED, created_at__lt=before)
+    state = ChangeSet.State
+    ended = Q(state__in=(state.ENDED, state.CANCELLED, state.REFUSED), finished_at__lt=before)
+    draft = Q(state=state.PLANNED, created_at__lt=before)
     open_ones = ChangeSetItem.objects.filter(change_set=OuterRef("pk"), operation__state__in=OPEN)
-    proof = Q(kind=ChangeSet.Kind.DELETE, submitted_at__isnull=False)
+    proof = Q(kind=ChangeSet.Kind.DELETE) & ~Q(state=state.PLANNED)
     return ChangeSet.objects.filter(ended | draft).exclude(proof).filter(~Exists(open_ones))
 
 
@@ -69,7 +77,9 @@ def _scans(before: datetime) -> QuerySet[Scan]:
     complete = same.filter(state=Scan.State.COMPLETE)
     measured = same.filter(clock_skew__isnull=False)
     creates = _open_creates().filter(connection=OuterRef("connection"))
-    recoveries = Recovery.objects.filter(Q(scan=OuterRef("pk")) | Q(connection=OuterRef("connection"), released_at=None))
+    recoveries = Recovery.objects.filter(
+        Q(scan=OuterRef("pk")) | Q(connection=OuterRef("connection"), released_at=None)
+    )
     old = Scan.objects.exclude(state=Scan.State.RUNNING).filter(finished_at__lt=before)
     last = [
         Subquery(rows.order_by(*order).values("pk")[:1])
@@ -111,3 +121,105 @@ def _submissions(before: datetime) -> QuerySet[Submission]:
 def _checks(before: datetime) -> QuerySet[InvariantCheck]:
     last = InvariantCheck.objects.exclude(finished_at=None).values_list("pk", flat=True)[:1]
     return InvariantCheck.objects.filter(started_at__lt=before).exclude(pk__in=list(last))
+
+
+RULES = (
+    RetentionRule(
+        "attempt_bodies",
+        _("Bodies of requests to providers"),
+        removes=_("Request and response bodies of finished operations, from which keys are redacted already."),
+        keeps=_(
+            "Operations, their steps, and each attempt with its time, outcome, and status: integrity checks need them."
+        ),
+        rows=_attempts,
+        remove=_remove_bodies,
+        days=180,
+        least=30,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "bulk_changes",
+        _("Bulk changes"),
+        removes=_("Bulk changes that ended, and drafts that were never applied, with their accounts."),
+        keeps=_("Operations that they requested, and requested deletions of accounts, which prove the approval."),
+        rows=_bulk_changes,
+        parts=((ChangeSetItem, "change_set"),),
+        days=730,
+        least=90,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "account_imports",
+        _("Imports of accounts"),
+        removes=_("Imports that ended, with the rows and email addresses of their lists."),
+        keeps=_("The accounts and customers that were imported, and imports that wait for a decision."),
+        rows=_imports,
+        parts=((AccountImportItem, "account_import"),),
+        days=365,
+        least=30,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "scans",
+        _("Account list scans"),
+        removes=_("Scans that ended, with their counts."),
+        keeps=_(
+            "The last scans of each connection, all scans of a connection with an unfinished account creation or on hold, "
+            "and those that a recovery was based on."
+        ),
+        rows=_scans,
+        days=90,
+        least=14,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "remote_accounts",
+        _("Accounts that a provider no longer lists"),
+        removes=_("Unlinked accounts missing from the provider's list, with their names and email addresses."),
+        keeps=_(
+            "Linked accounts, accounts in a stored import, possible duplicates, and all while an account is created."
+        ),
+        rows=_remote_accounts,
+        days=365,
+        least=30,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "schedules",
+        _("Scheduled changes"),
+        removes=_("Scheduled changes that were requested, skipped, or canceled."),
+        keeps=_("Scheduled changes that wait, and the operations that others requested."),
+        rows=_schedules,
+        days=730,
+        least=90,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "holds",
+        _("“Do not suspend” marks"),
+        removes=_("Marks that were released or expired, with their reasons."),
+        keeps=_("Marks that are in force."),
+        rows=_holds,
+        days=730,
+        least=90,
+        may_keep=True,
+    ),
+    RetentionRule(
+        "submissions",
+        _("Submitted forms"),
+        removes=_("Tokens of submitted forms, by which a form that is sent twice is recognized."),
+        keeps=_("What the forms requested."),
+        rows=_submissions,
+        days=90,
+        least=7,
+    ),
+    RetentionRule(
+        "integrity_checks",
+        _("Results of integrity checks"),
+        removes=_("Results of past nights."),
+        keeps=_("The last result, which System status shows."),
+        rows=_checks,
+        days=60,
+        least=7,
+    ),
+)

@@ -48,14 +48,14 @@ QUEUES = (
             "billing.advance_runs",
             "audit.seal",
             "notices.deliver",
-            "access.remove_expired_sessions",
+            "retention.start_nightly",
             "access.mail_reset_link",
             "approvals.expire",
         ),
     ),
     Queue(
         "sync",
-        _("Usage syncs, account list scans, account refreshes, and integrity checks"),
+        _("Usage syncs, account list scans, account refreshes, integrity checks, and retention"),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
         tasks=(
@@ -65,6 +65,7 @@ QUEUES = (
             "customers.read_usage",
             "customers.mark_late_usage",
             "customers.check_invariants",
+            "retention.apply_rules",
         ),
     ),
 )
@@ -107,9 +108,8 @@ def schedule() -> dict[str, dict[str, Any]]:
         "compare parallel months": beat("billing.advance_parallel_months", 60.0),
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
-        "remove old sync items": beat("billing.remove_old_items", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
-        "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
+        "apply the retention rules": beat("retention.start_nightly", 600.0),
     }
     # On every queue, so that any queue with a worker raises the alarm about the others, and mails it.
     for name in NAMES:

@@ -163,6 +163,8 @@ VERBS: dict[str, Verb] = {
     "month.closed": Verb(_("Month closed"), "lock"),
     "approval.rule_changed": Verb(_("Approval rule changed"), "user-shield"),
     "approval.broke_glass": Verb(_("Change made without approval (break-glass)"), "alert-triangle"),
+    "retention.period_changed": Verb(_("Retention period changed"), "history"),
+    "retention.applied": Verb(_("Retention rules applied"), "history"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),
     "staff.role_changed": Verb(_("Team member role changed"), "user-shield"),
     "role.created": Verb(_("Role created"), "user-shield", alerts=True),

@@ -102,7 +102,7 @@ def _step(run: RetentionRun, now: datetime) -> timedelta | None:
         _remove_batch(run, rule, now)
     except LostLease:
         raise
-    except Exception as error:  # noqa: BLE001  one rule that fails must not keep the others from being applied
+    except Exception as error:
         log.exception("retention.rule_failed", rule=rule.code)
         run.errors = run.errors | {rule.code: type(error).__name__}
         _next_rule(run, now)

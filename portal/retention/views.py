@@ -46,7 +46,9 @@ def rule_edit(request: HttpRequest, code: str) -> HttpResponse:
             to_confirm = _confirmation(form, rule, facts["days"])
         else:
             try:
-                periods.change_period(command_of(request), rule, facts=facts, confirmed=form.is_confirmed, seen=form.seen)
+                periods.change_period(
+                    command_of(request), rule, facts=facts, confirmed=form.is_confirmed, seen=form.seen
+                )
             except EditConflict as conflict:
                 row = queries.rule_row(rule).stored
                 form.show(conflict, fresh=_form(rule), last=last_change(row, conflict.fields) if row else None)

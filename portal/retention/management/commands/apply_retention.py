@@ -32,7 +32,7 @@ class Command(BaseCommand):
         for rule, days, _stored in periods.all_periods():
             n = periods.count_due(rule, days, now=now)
             period = "kept" if days is None else f"{days} days"
-            self.stdout.write(f"{rule.code} ({period}): {COUNTED if n > COUNTED else n}{'+' if n > COUNTED else ''}")
+            self.stdout.write(f"{rule.code} ({period}): {min(n, COUNTED)}{'+' if n > COUNTED else ''}")
 
     def _report(self, run: RetentionRun) -> None:
         for code, n in run.removed.items():
