@@ -77,9 +77,8 @@ def _scans(before: datetime) -> QuerySet[Scan]:
     complete = same.filter(state=Scan.State.COMPLETE)
     measured = same.filter(clock_skew__isnull=False)
     creates = _open_creates().filter(connection=OuterRef("connection"))
-    recoveries = Recovery.objects.filter(
-        Q(scan=OuterRef("pk")) | Q(connection=OuterRef("connection"), released_at=None)
-    )
+    on_hold = Q(connection=OuterRef("connection"), released_at=None)
+    recoveries = Recovery.objects.filter(Q(scan=OuterRef("pk")) | on_hold)
     old = Scan.objects.exclude(state=Scan.State.RUNNING).filter(finished_at__lt=before)
     last = [
         Subquery(rows.order_by(*order).values("pk")[:1])
@@ -129,7 +128,7 @@ RULES = (
         _("Bodies of requests to providers"),
         removes=_("Request and response bodies of finished operations, from which keys are redacted already."),
         keeps=_(
-            "Operations, their steps, and each attempt with its time, outcome, and status: integrity checks need them."
+            "Operations, their steps, and each attempt with its time and outcome: integrity checks need them."
         ),
         rows=_attempts,
         remove=_remove_bodies,
@@ -164,8 +163,8 @@ RULES = (
         _("Account list scans"),
         removes=_("Scans that ended, with their counts."),
         keeps=_(
-            "The last scans of each connection, all scans of a connection with an unfinished account creation or on hold, "
-            "and those that a recovery was based on."
+            "The last scans of each connection, those that a recovery was based on, and all scans of a connection with "
+            "an unfinished account creation or on hold."
         ),
         rows=_scans,
         days=90,
@@ -177,7 +176,7 @@ RULES = (
         _("Accounts that a provider no longer lists"),
         removes=_("Unlinked accounts missing from the provider's list, with their names and email addresses."),
         keeps=_(
-            "Linked accounts, accounts in a stored import, possible duplicates, and all while an account is created."
+            "Linked accounts, accounts in a stored import, and possible duplicates."
         ),
         rows=_remote_accounts,
         days=365,

@@ -212,7 +212,7 @@ class Step(models.Model):
 
 
 class Attempt(models.Model):
-    """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted, but retention
+    """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted; retention
     empties `request` and `response` (customers/retention.py)."""
 
     class Outcome(models.TextChoices):

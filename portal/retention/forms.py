@@ -32,6 +32,12 @@ class PeriodForm(EditForm):
             help_text=" ".join(texts),
         )
 
+    def confirm(self, days: int) -> None:
+        """Carry the confirmation of this period from now on."""
+        sent: Any = self.data.copy()  # type: ignore[attr-defined]  # of a request
+        sent["confirmed"] = str(days)
+        self.data = sent
+
     @property
     def is_confirmed(self) -> bool:
         confirmed = self.cleaned_data.get("confirmed")

@@ -21,6 +21,14 @@ FIELDS = ("days",)
 MOST_DAYS = 36_500
 
 
+class Unconfirmed(Exception):
+    """The period is shorter, which has to be confirmed. Nothing was changed."""
+
+    def __init__(self, days: int) -> None:
+        super().__init__(days)
+        self.days = days
+
+
 def days_of(rule: RetentionRule) -> int | None:
     """Return the period of a rule in days; None keeps its rows."""
     return _chosen(rule, RetentionPeriod.objects.filter(code=rule.code).first())
@@ -48,10 +56,6 @@ def ended_before(now: datetime, days: int) -> datetime:
     return now - timedelta(days=days)
 
 
-def shortens(before: int | None, after: int | None) -> bool:
-    return after is not None and (before is None or after < before)
-
-
 def count_due(rule: RetentionRule, days: int | None, *, now: datetime) -> int:
     """Return how many rows a run at `now` removes under this period."""
     return 0 if days is None else rule.count(ended_before(now, days))
@@ -65,8 +69,8 @@ def change_period(
     confirmed: bool = False,
     seen: Mapping[str, Any] | None = None,
 ) -> int | None:
-    """Change the period of a rule, and return it. Raises `EditConflict` if another admin changed it since, and
-    `Refusal` for a period that the rule doesn't allow, or that is shorter and not confirmed."""
+    """Change the period of a rule, and return it. Raises `EditConflict` if another admin changed it since,
+    `Unconfirmed` for a shorter one that isn't `confirmed`, and `Refusal` for one that the rule doesn't allow."""
     require(command.person, Permission.MANAGE_RETENTION)
     if not facts:
         return days_of(rule)
@@ -79,8 +83,8 @@ def change_period(
         refuse_stale({"days": before}, facts, seen)
         if before == days:
             return before
-        if shortens(before, days) and not confirmed:
-            raise Refusal(_("A shorter period must be confirmed."), field="days")
+        if days is not None and (before is None or days < before) and not confirmed:
+            raise Unconfirmed(days)
         row.days, row.changed_by, row.changed_at = days, command.person, command.now
         row.due, row.counted_at = count_due(rule, days, now=command.now + timedelta(days=1)), command.now
         row.save(update_fields=["days", "changed_by", "changed_at", "due", "counted_at"])

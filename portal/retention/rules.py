@@ -1,4 +1,4 @@
-"""Retention rules: what each removes, what it keeps and why, and its period. Apps register theirs when they are loaded."""
+"""Retention rules: what each removes, what it keeps and why, and its period. Apps register theirs when loaded."""
 
 from __future__ import annotations
 

@@ -41,30 +41,26 @@ def rule_edit(request: HttpRequest, code: str) -> HttpResponse:
     form = _form(rule, request)
     to_confirm = None
     if request.method == "POST" and form.is_valid():
-        facts = form.changed_facts()
-        if facts and not form.is_confirmed and periods.shortens(periods.days_of(rule), facts["days"]):
-            to_confirm = _confirmation(form, rule, facts["days"])
+        facts, confirmed = form.changed_facts(), form.is_confirmed
+        try:
+            periods.change_period(command_of(request), rule, facts=facts, confirmed=confirmed, seen=form.seen)
+        except EditConflict as conflict:
+            row = queries.rule_row(rule).stored
+            form.show(conflict, fresh=_form(rule), last=last_change(row, conflict.fields) if row else None)
+        except periods.Unconfirmed as shorter:
+            to_confirm = _confirmation(form, rule, shorter.days)
+        except Refusal as refusal:
+            form.add_error(refusal.field or None, str(refusal))
         else:
-            try:
-                periods.change_period(
-                    command_of(request), rule, facts=facts, confirmed=form.is_confirmed, seen=form.seen
-                )
-            except EditConflict as conflict:
-                row = queries.rule_row(rule).stored
-                form.show(conflict, fresh=_form(rule), last=last_change(row, conflict.fields) if row else None)
-            except Refusal as refusal:
-                form.add_error(refusal.field or None, str(refusal))
-            else:
-                messages.success(request, _("%(rule)s: saved.") % {"rule": rule.label})
-                return go_to(request, "retention:rules")
+            messages.success(request, _("%(rule)s: saved.") % {"rule": rule.label})
+            return go_to(request, "retention:rules")
     context = {"form": form, "row": queries.rule_row(rule), "to_confirm": to_confirm}
     return render(request, "retention/rule.html", context, status=422 if to_confirm else status_of(form))
 
 
 def _confirmation(form: PeriodForm, rule: RetentionRule, days: int) -> str:
     """Make the form carry the confirmation, and return how many rows the next run removes."""
-    form.data = data = form.data.copy()
-    data["confirmed"] = str(days)
+    form.confirm(days)
     return queries.count_text(periods.count_due(rule, days, now=database_now() + timedelta(days=1)))
 
 
