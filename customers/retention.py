@@ -127,9 +127,7 @@ RULES = (
         "attempt_bodies",
         _("Bodies of requests to providers"),
         removes=_("Request and response bodies of finished operations, from which keys are redacted already."),
-        keeps=_(
-            "Operations, their steps, and each attempt with its time and outcome: integrity checks need them."
-        ),
+        keeps=_("Operations, their steps, and each attempt with its time and outcome: integrity checks need them."),
         rows=_attempts,
         remove=_remove_bodies,
         days=180,
@@ -175,9 +173,7 @@ RULES = (
         "remote_accounts",
         _("Accounts that a provider no longer lists"),
         removes=_("Unlinked accounts missing from the provider's list, with their names and email addresses."),
-        keeps=_(
-            "Linked accounts, accounts in a stored import, and possible duplicates."
-        ),
+        keeps=_("Linked accounts, accounts in a stored import, and possible duplicates."),
         rows=_remote_accounts,
         days=365,
         least=30,

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from portal.formats import number_text
 from portal.retention import periods, runs
 from portal.retention.models import RetentionPeriod, RetentionRun
 from portal.retention.rules import COUNTED, RetentionRule, rule_of
@@ -47,7 +48,7 @@ def period_text(days: int | None) -> str:
 
 
 def count_text(n: int) -> str:
-    return _("more than %(n)d") % {"n": COUNTED} if n > COUNTED else str(n)
+    return _("more than %(n)s") % {"n": number_text(COUNTED)} if n > COUNTED else number_text(n)
 
 
 def rule_rows() -> list[RuleRow]:

@@ -207,5 +207,3 @@ MAKERS: dict[str, Callable[[datetime], Any]] = {
     "failed_exports": lambda at: export(at, state="failed"),
     "parallel_months": parallel_month,
 }
-
-
