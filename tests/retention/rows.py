@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 
 from billing.models import ParallelMonth, ParallelRow, SyncItem, SyncRun, UsageExport
 from customers.models import (
+    Account,
     AccountImport,
     AccountImportItem,
     Attempt,
@@ -41,6 +42,13 @@ def name() -> str:
 
 def user() -> User:
     return User.objects.first() or UserFactory(role="admin")
+
+
+def account() -> Account:
+    """Return an account; in a portal that has many, one of them."""
+    there = Account.objects.count()
+    made: Account = Account.objects.order_by("pk")[next(_numbers) % there] if there > 50 else AccountFactory()
+    return made
 
 
 def notice(at: datetime | None) -> Any:
@@ -100,7 +108,7 @@ def bulk_change(at: datetime | None, *, state: str = "ended", items: int = 2, **
         } | facts
     )  # fmt: skip
     for _ in range(items):
-        ChangeSetItem.objects.create(change_set=made, account=AccountFactory(), version=1, state="cancelled")
+        ChangeSetItem.objects.create(change_set=made, account=account(), version=1, state="cancelled")
     return made
 
 
@@ -134,7 +142,7 @@ def scan(at: datetime | None, connection: Any = None, **facts: Any) -> Any:
 def schedule(at: datetime | None) -> Any:
     begun = datetime(2015, 1, 1, tzinfo=UTC)
     return Schedule.objects.create(
-        account=AccountFactory(), kind="suspend", base_version=1, reason="r", due_at=begun, requested_by=user(),
+        account=account(), kind="suspend", base_version=1, reason="r", due_at=begun, requested_by=user(),
         client_token=name(), created_at=begun, state="cancelled" if at else "waiting", ended_at=at,
     )  # fmt: skip
 
@@ -142,7 +150,7 @@ def schedule(at: datetime | None) -> Any:
 def hold(at: datetime | None, *, released: bool = True) -> Any:
     begun = datetime(2015, 1, 1, tzinfo=UTC)
     over = {"released_at": at, "released_by": user()} if at and released else {"until": at}
-    return Hold.objects.create(account=AccountFactory(), owner=user(), reason="r", placed_at=begun, **over)
+    return Hold.objects.create(account=account(), owner=user(), reason="r", placed_at=begun, **over)
 
 
 def submission(at: datetime) -> Any:
@@ -156,12 +164,12 @@ def check(at: datetime) -> Any:
 def sync_run(at: datetime | None, state: str = "complete_with_errors") -> Any:
     """Return the item of a run that ended then."""
     begun = datetime(2015, 1, 1, tzinfo=UTC)
-    account = AccountFactory()
+    of = account()
     made = SyncRun.objects.create(
-        connection=account.connection, kind="nightly", slot=name(), source="credits", state=state, total=1, failed=1,
+        connection=of.connection, kind="nightly", slot=name(), source="credits", state=state, total=1, failed=1,
         started_at=begun, until=begun, not_before=begun, finished_at=at,
     )  # fmt: skip
-    return SyncItem.objects.create(run=made, account=account, state="failed", cause="not_found")
+    return SyncItem.objects.create(run=made, account=of, state="failed", cause="not_found")
 
 
 def export(at: datetime | None, state: str = "ready") -> Any:

@@ -48,7 +48,7 @@ def test_every_rule_is_tested_and_says_what_stays() -> None:
     codes = {each.code for each in registered()}
     assert codes - {"audit_events"} == set(rows.MAKERS) & codes
     for each in registered():
-        assert str(each.label) and str(each.removes) and str(each.keeps), each.code
+        assert all(map(str, (each.label, each.removes, each.keeps))), each.code
         assert each.is_fixed or each.may_keep or each.days is not None, each.code
         assert each.days is None or each.days >= each.least, each.code
 
