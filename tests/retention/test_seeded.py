@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from billing.closing.runs.verification import verify_closed_months
@@ -71,7 +72,7 @@ def test_a_portal_without_its_old_rows_is_sound() -> None:
     client = sign_in(Client(), User.objects.filter(role="admin")[0])
     operation, account = Operation.objects.order_by("-pk")[0], Account.objects.order_by("pk")[0]
     for address in (
-        "/", "/customers/", "/usage/", "/usage/runs/", "/operations/", "/bulk/", "/drift/", "/engine/", "/retention/",
+        "/", "/customers/", "/usage/", "/usage/runs/", "/operations/", reverse("customers:bulk-list"), "/drift/", "/engine/", "/retention/",
         f"/accounts/{account.public_id}/", operation.get_absolute_url(),
     ):  # fmt: skip
         assert client.get(address).status_code == 200, address
