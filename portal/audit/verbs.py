@@ -165,6 +165,8 @@ VERBS: dict[str, Verb] = {
     "approval.broke_glass": Verb(_("Change made without approval (break-glass)"), "alert-triangle"),
     "retention.period_changed": Verb(_("Retention period changed"), "history"),
     "retention.applied": Verb(_("Retention rules applied"), "history"),
+    "audit.redacted": Verb(_("Personal data erased from the audit log"), "circle-minus"),
+    "audit.expired": Verb(_("Oldest audit events removed"), "trash"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),
     "staff.role_changed": Verb(_("Team member role changed"), "user-shield"),
     "role.created": Verb(_("Role created"), "user-shield", alerts=True),
