@@ -51,7 +51,7 @@ def _runs(before: datetime) -> QuerySet[RetentionRun]:
 
 
 def _audit_events(before: datetime) -> QuerySet[AuditEvent]:
-    return AuditEvent.objects.filter(at__lt=before)
+    return AuditEvent.objects.filter(at__lt=expiry.removable_before(before))
 
 
 def _expire_audit_events(before: datetime, limit: int) -> int:
@@ -63,11 +63,15 @@ RULES = (
         "audit_events",
         _("Audit log"),
         removes=_("The oldest events of the audit log."),
-        keeps=_("A signed checkpoint, so that the remaining events can still be verified, and the log has no gap."),
+        keeps=_(
+            "A signed checkpoint, by which the rest is verified, and no gap. Once an account moved to another customer, "
+            "all events since then: billing needs them."
+        ),
         rows=_audit_events,
         remove=_expire_audit_events,
         least=730,
         may_keep=True,
+        batch=10_000,
     ),
     RetentionRule(
         "notices",

@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 
 # More rows than this are not counted.
 COUNTED = 100_000
-# Rows that one transaction removes.
+# Rows that one transaction removes, unless the rule says otherwise.
 BATCH = 1000
 
 Rows = Callable[[datetime], QuerySet[Any]]
@@ -40,6 +40,7 @@ class RetentionRule:
     least: int = 1
     may_keep: bool = False
     is_fixed: bool = False
+    batch: int = BATCH
     parts: tuple[tuple[type[Model], str], ...] = ()
     remove: Callable[[datetime, int], int] | None = None
 
@@ -47,8 +48,10 @@ class RetentionRule:
         """Return how many rows ended before that moment, at most `COUNTED` + 1."""
         return self.rows(before).order_by()[: COUNTED + 1].count()
 
-    def remove_batch(self, before: datetime, *, limit: int = BATCH) -> int:
-        """Remove at most `limit` rows, parts included, in one transaction. Return how many: 0 once nothing is left."""
+    def remove_batch(self, before: datetime, *, limit: int = 0) -> int:
+        """Remove at most `limit` rows (by default `batch`), parts included, in one transaction. Return how many: 0 once
+        nothing is left."""
+        limit = limit or self.batch
         with transaction.atomic():
             if self.remove:
                 return self.remove(before, limit)
