@@ -29,6 +29,6 @@ class BillingConfig(AppConfig):
         metrics.also_collect(measures.read_billing)
         heartbeat.also_look_at(due_runs.work)
         duplicates.also_recount(rollups.follow_customers)
-        rules.register(*retention.RULES)
+        rules.register_rules(*retention.RULES)
         expiry.keep_since(ownership.needed_since)
         manifest.also_record("ledger_batch", ledger.last_batch)

@@ -38,7 +38,7 @@ RULES = (
     RetentionRule(
         "sync_items",
         _("Usage sync results by account"),
-        removes=_("Accounts that a usage sync could not read, once the sync ended."),
+        removes=_("Accounts that a usage sync failed to read or skipped."),
         keeps=_("Syncs with their counts and causes, all usage snapshots, and syncs that can still be continued."),
         rows=old_items,
         remove=remove_items,
@@ -59,7 +59,7 @@ RULES = (
     RetentionRule(
         "failed_exports",
         _("Failed usage exports"),
-        removes=_("Usage exports that could not be written."),
+        removes=_("Usage exports whose file couldn't be written."),
         keeps=_("Exports that were written or are being written."),
         rows=_failed_exports,
         days=90,

@@ -37,7 +37,7 @@ class CustomersConfig(AppConfig):
         actions.register_action(kinds.ApprovalKind.CREDENTIAL, credential_requests.ACTION)
         actions.register_action(kinds.ApprovalKind.LINK, link_requests.ACTION)
         epochs.on_restore(hold.hold_everything)
-        rules.register(*retention.RULES)
+        rules.register_rules(*retention.RULES)
         manifest.also_record(manifest.KEY_IDS, lambda: sorted(credentials.secrets_by_key()))
 
 

@@ -16,4 +16,4 @@ class ApprovalsConfig(AppConfig):
         grants.check_with(staff.check_admin_grant)
         actions.register_action(ApprovalKind.ADMIN_ROLE, staff.ACTION)
         actions.register_action(ApprovalKind.RULE, rule_requests.ACTION)
-        rules.register(retention.RULE)
+        rules.register_rules(retention.RULE)

@@ -9,4 +9,4 @@ class RetentionConfig(AppConfig):
         from portal.retention import rules  # noqa: PLC0415  reads models: not before this point
         from portal.retention.portal_rules import RULES  # noqa: PLC0415  as above
 
-        rules.register(*RULES)
+        rules.register_rules(*RULES)

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from portal.leases import Fenced
-from portal.retention.rules import rule_of
+from portal.retention.rules import find_rule
 
 
 class RetentionPeriod(models.Model):
@@ -39,7 +39,7 @@ class RetentionPeriod(models.Model):
         ordering = ("id",)
 
     def __str__(self) -> str:
-        rule = rule_of(self.code)
+        rule = find_rule(self.code)
         return str(rule.label) if rule else self.code
 
 

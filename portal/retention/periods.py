@@ -14,7 +14,7 @@ from portal.commands import Command
 from portal.edits import refuse_stale
 from portal.refusals import Refusal
 from portal.retention.models import RetentionPeriod
-from portal.retention.rules import RetentionRule, registered
+from portal.retention.rules import RetentionRule, retention_rules
 
 FIELDS = ("days",)
 # The longest period that can be chosen, a hundred years.
@@ -29,7 +29,7 @@ class Unconfirmed(Exception):
         self.days = days
 
 
-def days_of(rule: RetentionRule) -> int | None:
+def retention_days(rule: RetentionRule) -> int | None:
     """Return the period of a rule in days; None keeps its rows."""
     return _chosen(rule, RetentionPeriod.objects.filter(code=rule.code).first())
 
@@ -37,7 +37,7 @@ def days_of(rule: RetentionRule) -> int | None:
 def all_periods() -> list[tuple[RetentionRule, int | None, RetentionPeriod | None]]:
     """Return every rule with its period and what is stored about it."""
     stored = {each.code: each for each in RetentionPeriod.objects.select_related("changed_by")}
-    return [(rule, _chosen(rule, stored.get(rule.code)), stored.get(rule.code)) for rule in registered()]
+    return [(rule, _chosen(rule, stored.get(rule.code)), stored.get(rule.code)) for rule in retention_rules()]
 
 
 def _chosen(rule: RetentionRule, stored: RetentionPeriod | None) -> int | None:
@@ -73,7 +73,7 @@ def change_period(
     `Unconfirmed` for a shorter one that isn't `confirmed`, and `Refusal` for one that the rule doesn't allow."""
     require(command.person, Permission.MANAGE_RETENTION)
     if not facts:
-        return days_of(rule)
+        return retention_days(rule)
     days: int | None = facts["days"]
     _check_allowed(rule, days)
     with transaction.atomic():

@@ -11,20 +11,20 @@ from django.utils.translation import ngettext
 from portal.formats import number_text
 from portal.retention import periods, runs
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import COUNTED, RetentionRule, rule_of
+from portal.retention.rules import COUNTED, RetentionRule, find_rule
 
 RUNS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class RuleRow:
+class RetentionRow:
     rule: RetentionRule
     days: int | None
     stored: RetentionPeriod | None
 
     @property
-    def period_text(self) -> str:
-        return _("Removed once they end") if self.rule.is_fixed else period_text(self.days)
+    def days_text(self) -> str:
+        return _("Removed once they end") if self.rule.is_fixed else days_text(self.days)
 
     @property
     def due_text(self) -> str:
@@ -41,7 +41,7 @@ class RunRow:
     failed: list[tuple[str, str]]
 
 
-def period_text(days: int | None) -> str:
+def days_text(days: int | None) -> str:
     if days is None:
         return _("Permanently")
     return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
@@ -51,13 +51,13 @@ def count_text(n: int) -> str:
     return _("more than %(n)s") % {"n": number_text(COUNTED)} if n > COUNTED else number_text(n)
 
 
-def rule_rows() -> list[RuleRow]:
-    return [RuleRow(*each) for each in periods.all_periods()]
+def retention_rows() -> list[RetentionRow]:
+    return [RetentionRow(*each) for each in periods.all_periods()]
 
 
-def rule_row(rule: RetentionRule) -> RuleRow:
+def retention_row(rule: RetentionRule) -> RetentionRow:
     stored = RetentionPeriod.objects.filter(code=rule.code).select_related("changed_by").first()
-    return RuleRow(rule, periods.days_of(rule), stored)
+    return RetentionRow(rule, periods.retention_days(rule), stored)
 
 
 def run_rows() -> list[RunRow]:
@@ -81,5 +81,5 @@ def alarms(*, now: datetime) -> list[tuple[str, str]]:
 
 
 def _label(code: str) -> str:
-    rule = rule_of(code)
+    rule = find_rule(code)
     return str(rule.label) if rule else code

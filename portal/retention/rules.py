@@ -1,4 +1,4 @@
-"""Retention rules: what each removes, what it keeps and why, and its period. Apps register theirs when loaded."""
+"""Retention rules: the rows that each removes, what stays and why, and the period. Apps register theirs when loaded."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ def _delete(rows: QuerySet[Any], limit: int) -> int:
 _REGISTERED: dict[str, RetentionRule] = {}
 
 
-def register(*more: RetentionRule) -> None:
+def register_rules(*more: RetentionRule) -> None:
     for each in more:
         if _REGISTERED.setdefault(each.code, each) is not each:
             raise ValueError(f"Two retention rules have the code {each.code}.")
 
 
-def registered() -> list[RetentionRule]:
+def retention_rules() -> list[RetentionRule]:
     return list(_REGISTERED.values())
 
 
-def rule_of(code: str) -> RetentionRule | None:
+def find_rule(code: str) -> RetentionRule | None:
     return _REGISTERED.get(code)

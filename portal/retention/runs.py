@@ -23,7 +23,7 @@ from portal.notices import raising as notices
 from portal.queue import enqueue_on_commit
 from portal.retention import periods
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import RetentionRule, registered, rule_of
+from portal.retention.rules import RetentionRule, retention_rules, find_rule
 
 log = structlog.get_logger(__name__)
 
@@ -44,17 +44,17 @@ State = RetentionRun.State
 Clock = Callable[[], datetime]
 
 
-def tick(*, now: datetime) -> None:
+def advance_retention(*, now: datetime) -> None:
     """Start the nightly run when its time has come, enqueue the open one, and alert while there is none for long."""
     slot = f"{now:%Y-%m-%d}"
     if now.hour >= NIGHT_HOUR and not RetentionRun.objects.filter(slot=slot).exists():
-        start(slot, now=now)
+        begin_retention_run(slot, now=now)
     for run_id in RetentionRun.objects.due(now=now).filter(state=State.RUNNING).values_list("pk", flat=True):
         enqueue_on_commit(APPLY, run_id)
     _tell(RETENTION_LATE, late_text(now=now), title=_("Retention rules weren't applied"), now=now)
 
 
-def start(slot: str, *, now: datetime) -> RetentionRun | None:
+def begin_retention_run(slot: str, *, now: datetime) -> RetentionRun | None:
     """Start a run, or return None: one of this slot exists, or another one is open. Runs within `REVIEW` of the
     first one only count."""
     only_counts = not RetentionRun.objects.filter(started_at__lte=now - REVIEW).exists()
@@ -65,7 +65,7 @@ def start(slot: str, *, now: datetime) -> RetentionRun | None:
                 started_at=now,
                 not_before=now,
                 only_counts=only_counts,
-                remaining=[rule.code for rule in registered()],
+                remaining=[rule.code for rule in retention_rules()],
             )
     except IntegrityError:
         return None
@@ -80,7 +80,7 @@ def apply_rules(run_id: int, *, clock: Clock = database_now, seconds: float = SE
 def apply_now(*, clock: Clock = database_now) -> RetentionRun | None:
     """Make a whole run in this process. Return None if one is open already."""
     now = clock()
-    run = start(f"by hand {now.isoformat()}", now=now)
+    run = begin_retention_run(f"by hand {now.isoformat()}", now=now)
     if run is None:
         return None
     while apply_rules(run.pk, clock=clock):
@@ -94,7 +94,7 @@ def _step(run: RetentionRun, now: datetime) -> timedelta | None:
     if not run.remaining or now - run.started_at > LONGEST:
         _finish(run, now)
         return None
-    rule = rule_of(run.remaining[0])
+    rule = find_rule(run.remaining[0])
     if rule is None:  # of an app that this version doesn't have
         _next_rule(run, now)
         return AT_ONCE
@@ -111,7 +111,7 @@ def _step(run: RetentionRun, now: datetime) -> timedelta | None:
 
 def _remove_batch(run: RetentionRun, rule: RetentionRule, now: datetime) -> None:
     """Remove a batch of a rule and count it in one transaction. Nothing left: count what the next run will remove."""
-    days = periods.days_of(rule)
+    days = periods.retention_days(rule)
     with transaction.atomic():
         run.renew(now=now)
         removed = 0
@@ -170,7 +170,7 @@ def failed_text(run: RetentionRun) -> str:
     """Return which rules failed in a run; "" if none did."""
     if not run.errors:
         return ""
-    rules = [rule_of(code) for code in run.errors]
+    rules = [find_rule(code) for code in run.errors]
     names = get_text_list([str(each.label) for each in rules if each], _("and"))
     return _("These rows weren't removed: %(names)s. The next run tries again. Check the worker's log.") % {
         "names": names

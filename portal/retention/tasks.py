@@ -9,7 +9,7 @@ from portal.retention import runs
 
 @shared_task(name="retention.start_nightly")
 def start_nightly(**_: object) -> None:
-    runs.tick(now=database_now())
+    runs.advance_retention(now=database_now())
 
 
 @shared_task(name=runs.APPLY, soft_time_limit=140, time_limit=150)

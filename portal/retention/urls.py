@@ -4,6 +4,6 @@ from portal.retention import views
 
 app_name = "retention"
 urlpatterns = [
-    path("", views.rule_list, name="rules"),
-    path("<slug:code>/", views.rule_edit, name="rule"),
+    path("", views.retention_page, name="rules"),
+    path("<slug:code>/", views.retention_rule, name="rule"),
 ]

@@ -18,13 +18,13 @@ from portal.htmx import command_of, go_to
 from portal.refusals import Refusal
 from portal.retention import periods, queries
 from portal.retention.forms import PeriodForm
-from portal.retention.rules import RetentionRule, rule_of
+from portal.retention.rules import RetentionRule, find_rule
 
 
 @require_GET
-def rule_list(request: HttpRequest) -> HttpResponse:
+def retention_page(request: HttpRequest) -> HttpResponse:
     context = {
-        "rows": queries.rule_rows(),
+        "rows": queries.retention_rows(),
         "runs": queries.run_rows(),
         "alarms": queries.alarms(now=database_now()),
     }
@@ -33,9 +33,9 @@ def rule_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10)
-def rule_edit(request: HttpRequest, code: str) -> HttpResponse:
+def retention_rule(request: HttpRequest, code: str) -> HttpResponse:
     """Change the period. A shorter one is confirmed on a second page, which says how many rows the next run removes."""
-    rule = rule_of(code)
+    rule = find_rule(code)
     if rule is None or rule.is_fixed:
         raise Http404
     form = _form(rule, request)
@@ -45,7 +45,7 @@ def rule_edit(request: HttpRequest, code: str) -> HttpResponse:
         try:
             periods.change_period(command_of(request), rule, facts=facts, confirmed=confirmed, seen=form.seen)
         except EditConflict as conflict:
-            row = queries.rule_row(rule).stored
+            row = queries.retention_row(rule).stored
             form.show(conflict, fresh=_form(rule), last=last_change(row, conflict.fields) if row else None)
         except periods.Unconfirmed as shorter:
             to_confirm = _confirmation(form, rule, shorter.days)
@@ -54,7 +54,7 @@ def rule_edit(request: HttpRequest, code: str) -> HttpResponse:
         else:
             messages.success(request, _("%(rule)s: saved.") % {"rule": rule.label})
             return go_to(request, "retention:rules")
-    context = {"form": form, "row": queries.rule_row(rule), "to_confirm": to_confirm}
+    context = {"form": form, "row": queries.retention_row(rule), "to_confirm": to_confirm}
     return render(request, "retention/rule.html", context, status=422 if to_confirm else status_of(form))
 
 
@@ -66,4 +66,4 @@ def _confirmation(form: PeriodForm, rule: RetentionRule, days: int) -> str:
 
 def _form(rule: RetentionRule, request: HttpRequest | None = None) -> PeriodForm:
     posted = request.POST if request and request.method == "POST" else None
-    return PeriodForm(posted, rule=rule, initial={"days": periods.days_of(rule)})
+    return PeriodForm(posted, rule=rule, initial={"days": periods.retention_days(rule)})

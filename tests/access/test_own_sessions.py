@@ -15,7 +15,7 @@ from portal.access import sessions, staff
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.commands import Command
-from portal.retention.rules import rule_of
+from portal.retention.rules import find_rule
 from tests.support.factories import PASSWORD, UserFactory
 from tests.support.people import sign_in
 
@@ -104,7 +104,7 @@ def test_what_ended_otherwise_leaves_the_list(admin: User, person: User) -> None
 def test_rows_of_sessions_that_are_gone_are_deleted(person: User) -> None:
     entered(person)
     Session.objects.all().delete()
-    assert rule_of("sessions").remove_batch(timezone.now()) == 0  # type: ignore[union-attr]  # it is registered
+    assert find_rule("sessions").remove_batch(timezone.now()) == 0  # type: ignore[union-attr]  # it is registered
     assert not UserSession.objects.exists()
 
 

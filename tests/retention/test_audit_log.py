@@ -24,7 +24,7 @@ from portal.audit.models import AuditCheckpoint, AuditEvent
 from portal.commands import Command
 from portal.retention import runs
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import rule_of
+from portal.retention.rules import find_rule
 from tests.billing.closing.closed import close
 from tests.billing.closing.runs.test_runs import customers
 from tests.retention import rows
@@ -52,7 +52,7 @@ def note(**facts: Any) -> AuditEvent:
 
 
 def expire(days: int = 730) -> int:
-    rule = rule_of("audit_events")
+    rule = find_rule("audit_events")
     assert rule is not None
     note()
     chain.seal_pending()

@@ -20,7 +20,7 @@ from portal.notices.models import Notice
 from portal.refusals import Refusal
 from portal.retention import periods, queries, rules, runs
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import RetentionRule, rule_of
+from portal.retention.rules import RetentionRule, find_rule
 from tests.customers.page_helpers import prose_of
 from tests.retention import rows
 from tests.support.edits import fields_of
@@ -46,7 +46,7 @@ def change(code: str, days: int | None, **more: Any) -> int | None:
 
 
 def rule(code: str) -> RetentionRule:
-    found = rule_of(code)
+    found = find_rule(code)
     assert found is not None
     return found
 
@@ -54,7 +54,7 @@ def rule(code: str) -> RetentionRule:
 class TestThePage:
     def test_it_lists_every_rule_and_what_stays(self, admin: Client) -> None:
         said = prose_of(admin.get("/retention/"))
-        for each in rules.registered():
+        for each in rules.retention_rules():
             assert str(each.label) in said
             assert str(each.keeps) in said
         assert "No runs yet" in said
@@ -67,8 +67,8 @@ class TestThePage:
         runs.apply_now()
         said = prose_of(admin.get("/retention/"))
         assert "Notifications: 1" in said
-        row = next(each for each in queries.rule_rows() if each.rule.code == "notices")
-        assert (row.period_text, row.due_text) == ("90 days", "1")
+        row = next(each for each in queries.retention_rows() if each.rule.code == "notices")
+        assert (row.days_text, row.due_text) == ("90 days", "1")
 
     def test_it_warns_about_what_is_wrong(self, admin: Client) -> None:
         run = rows.retention_run(timezone.now() - 3 * DAY)
@@ -98,7 +98,7 @@ class TestAPeriod:
         page = admin.get(NOTICES)
         answer = admin.post(NOTICES, fields_of(page.content.decode()) | {"days": "120"})
         assert answer.status_code == 303
-        assert periods.days_of(rule("notices")) == 120
+        assert periods.retention_days(rule("notices")) == 120
         event = AuditEvent.objects.get(verb="retention.period_changed")
         assert (event.before, event.after, event.actor_label) == ({"days": 90}, {"days": 120}, "Ada")
 
@@ -109,11 +109,11 @@ class TestAPeriod:
         answer = admin.post(NOTICES, fields | {"days": "20"})
         assert answer.status_code == 422
         assert "Rows that the next run removes permanently: 2." in prose_of(answer)
-        assert periods.days_of(rule("notices")) == 90
+        assert periods.retention_days(rule("notices")) == 90
         fields = fields_of(answer.content.decode())
         assert (fields["confirmed"], fields["days"]) == ("20", "20")
         assert admin.post(NOTICES, fields).status_code == 303
-        assert periods.days_of(rule("notices")) == 20
+        assert periods.retention_days(rule("notices")) == 20
         assert RetentionPeriod.objects.get(code="notices").due == 2
         assert Notice.objects.count() == 2
 
@@ -122,22 +122,22 @@ class TestAPeriod:
         answer = admin.post(NOTICES, fields | {"days": "10", "confirmed": "20"})
         assert answer.status_code == 422
         assert fields_of(answer.content.decode())["confirmed"] == "10"
-        assert periods.days_of(rule("notices")) == 90
+        assert periods.retention_days(rule("notices")) == 90
 
     def test_empty_keeps_where_the_rule_allows_it(self, admin: Client) -> None:
         page = "/retention/schedules/"
         fields = fields_of(admin.get(page).content.decode())
         assert admin.post(page, fields | {"days": ""}).status_code == 303
-        assert periods.days_of(rule("schedules")) is None
+        assert periods.retention_days(rule("schedules")) is None
         fields = fields_of(admin.get(NOTICES).content.decode())
         assert admin.post(NOTICES, fields | {"days": ""}).status_code == 422
-        assert periods.days_of(rule("notices")) == 90
+        assert periods.retention_days(rule("notices")) == 90
 
     def test_a_number_after_keep_is_shorter(self, admin: Client) -> None:
         page = "/retention/audit_events/"
         fields = fields_of(admin.get(page).content.decode())
         assert admin.post(page, fields | {"days": "5000"}).status_code == 422
-        assert periods.days_of(rule("audit_events")) is None
+        assert periods.retention_days(rule("audit_events")) is None
 
     @pytest.mark.parametrize("days", ["6", "0", "-1", "36501", "1.5", "x" * 50, "9" * 400])
     def test_what_a_rule_does_not_allow_is_refused(self, admin: Client, days: str) -> None:
@@ -189,7 +189,7 @@ class TestTheCommand:
         assert Notice.objects.filter(kind="kind").count() == 1
 
     def test_it_refuses_beside_an_open_run(self) -> None:
-        runs.start("night", now=timezone.now())
+        runs.begin_retention_run("night", now=timezone.now())
         with pytest.raises(CommandError, match="in progress"):
             call_command("apply_retention", stdout=StringIO())
 

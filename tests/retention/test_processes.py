@@ -35,7 +35,7 @@ def prepared(old: int) -> RetentionRun:
     rows.retention_run(NOW - timedelta(days=2))
     for _ in range(old):
         rows.notice(NOW - timedelta(days=91))
-    run = runs.start("night", now=NOW)
+    run = runs.begin_retention_run("night", now=NOW)
     assert run is not None
     return run
 

@@ -14,7 +14,7 @@ from customers.models import Attempt, ChangeSet, ChangeSetItem, RemoteAccount, S
 from customers.models.recovery import Recovery
 from portal.approvals.models import Approval
 from portal.installation.models import Backup
-from portal.retention.rules import RetentionRule, register, registered, rule_of
+from portal.retention.rules import RetentionRule, find_rule, register_rules, retention_rules
 from tests.retention import rows
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory
 
@@ -25,7 +25,7 @@ SECOND = timedelta(seconds=1)
 
 
 def rule(code: str) -> RetentionRule:
-    found = rule_of(code)
+    found = find_rule(code)
     assert found is not None
     return found
 
@@ -45,9 +45,9 @@ def is_kept(row: Any) -> bool:
 
 
 def test_every_rule_is_tested_and_says_what_stays() -> None:
-    codes = {each.code for each in registered()}
+    codes = {each.code for each in retention_rules()}
     assert codes - {"audit_events"} == set(rows.MAKERS) & codes
-    for each in registered():
+    for each in retention_rules():
         assert all(map(str, (each.label, each.removes, each.keeps))), each.code
         assert each.is_fixed or each.may_keep or each.days is not None, each.code
         assert each.days is None or each.days >= each.least, each.code
@@ -65,9 +65,9 @@ def test_what_ended_before_goes_and_what_ended_since_stays(code: str) -> None:
 
 def test_a_rule_is_registered_once() -> None:
     first = rule("notices")
-    register(first)
+    register_rules(first)
     with pytest.raises(ValueError, match="Two retention rules"):
-        register(RetentionRule("notices", "", "", "", rows=first.rows))
+        register_rules(RetentionRule("notices", "", "", "", rows=first.rows))
 
 
 def test_batches_are_small_and_remove_parts_first() -> None:

@@ -13,7 +13,7 @@ from portal.notices.models import Notice
 from portal.retention import periods, runs
 from portal.retention import rules as rule_table
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import RetentionRule, rule_of
+from portal.retention.rules import RetentionRule, find_rule
 from tests.retention import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
@@ -93,7 +93,7 @@ class TestARun:
         assert apply().removed == {}
 
     def test_a_rule_of_another_version_is_skipped(self) -> None:
-        run = runs.start("by hand", now=NIGHT)
+        run = runs.begin_retention_run("by hand", now=NIGHT)
         assert run is not None
         RetentionRun.objects.filter(pk=run.pk).update(remaining=["unknown", "notices"])
         rows.notice(NIGHT - 91 * DAY)
@@ -124,37 +124,37 @@ class TestTheFirstDay:
 
 class TestTheNight:
     def test_a_run_starts_once_a_night(self, sent: list[Any]) -> None:
-        runs.tick(now=NIGHT.replace(hour=2))
+        runs.advance_retention(now=NIGHT.replace(hour=2))
         assert sent == []
         for minute in (10, 11):
-            runs.tick(now=NIGHT.replace(minute=minute))
+            runs.advance_retention(now=NIGHT.replace(minute=minute))
         run = RetentionRun.objects.get(slot="2026-05-04")
         assert sent == [(runs.APPLY, run.pk)] * 2
         assert not runs.apply_rules(run.pk, clock=lambda: NIGHT + 5 * 60 * SECOND)
-        runs.tick(now=NIGHT + 12 * HOUR)
+        runs.advance_retention(now=NIGHT + 12 * HOUR)
         assert len(sent) == 2
 
     def test_one_run_is_open_at_a_time(self, sent: list[Any]) -> None:
-        runs.tick(now=NIGHT)
+        runs.advance_retention(now=NIGHT)
         assert runs.apply_now(clock=lambda: NIGHT) is None
-        runs.tick(now=NIGHT + DAY)
+        runs.advance_retention(now=NIGHT + DAY)
         assert RetentionRun.objects.filter(state="running").count() == 1
 
     def test_work_ends_with_its_time_and_continues(self) -> None:
         for _ in range(3):
             rows.notice(NIGHT - 91 * DAY)
-        run = runs.start("night", now=NIGHT)
+        run = runs.begin_retention_run("night", now=NIGHT)
         assert run is not None
         tasks = 1
         while runs.apply_rules(run.pk, clock=lambda: NIGHT, seconds=0):
             tasks += 1
         run.refresh_from_db()
-        assert tasks > len(rule_table.registered())
+        assert tasks > len(rule_table.retention_rules())
         assert (run.state, run.removed) == ("ended", {"notices": 3})
 
     def test_a_run_stops_at_its_time_limit(self) -> None:
         rows.notice(NIGHT - 91 * DAY)
-        run = runs.start("night", now=NIGHT)
+        run = runs.begin_retention_run("night", now=NIGHT)
         assert run is not None
         assert not runs.apply_rules(run.pk, clock=lambda: NIGHT + runs.LONGEST + SECOND)
         run.refresh_from_db()
@@ -165,7 +165,7 @@ class TestTheNight:
 
 class TestTwoWorkers:
     def test_a_claimed_run_is_not_worked_on(self) -> None:
-        run = runs.start("night", now=NIGHT)
+        run = runs.begin_retention_run("night", now=NIGHT)
         assert run is not None
         assert run.claim(now=NIGHT)
         rows.notice(NIGHT - 91 * DAY)
@@ -176,7 +176,7 @@ class TestTwoWorkers:
     def test_a_worker_that_lost_its_lease_removes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another worker claims the run while this one works on a batch: the batch is rolled back."""
         rows.notice(NIGHT - 91 * DAY)
-        run = runs.start("night", now=NIGHT)
+        run = runs.begin_retention_run("night", now=NIGHT)
         assert run is not None
         right = RetentionRule.remove_batch
 
@@ -191,7 +191,7 @@ class TestTwoWorkers:
         assert Notice.objects.filter(kind="kind").count() == 1
 
     def test_a_lost_worker_is_replaced_after_its_lease(self) -> None:
-        run = runs.start("night", now=NIGHT)
+        run = runs.begin_retention_run("night", now=NIGHT)
         assert run is not None
         assert run.claim(now=NIGHT)
         rows.notice(NIGHT - 91 * DAY)
@@ -213,7 +213,7 @@ class TestErrors:
         assert notice.path == "/retention/"
 
     def test_a_failed_batch_is_rolled_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        rule = rule_of("notices")
+        rule = find_rule("notices")
         assert rule is not None
 
         def half(before: datetime, limit: int) -> int:
@@ -237,9 +237,9 @@ class TestErrors:
 class TestLate:
     def test_two_nights_without_a_run_alert(self, sent: list[Any]) -> None:
         apply()
-        runs.tick(now=NIGHT + 49 * HOUR)
+        runs.advance_retention(now=NIGHT + 49 * HOUR)
         assert not Notice.objects.filter(kind=runs.RETENTION_LATE).exists()
-        runs.tick(now=NIGHT + 51 * HOUR)
+        runs.advance_retention(now=NIGHT + 51 * HOUR)
         assert Notice.objects.get(kind=runs.RETENTION_LATE).ended_at is None
         run = RetentionRun.objects.get(state="running")
         runs.apply_rules(run.pk, clock=lambda: NIGHT + 52 * HOUR)
@@ -248,7 +248,7 @@ class TestLate:
     @pytest.mark.usefixtures("unreviewed")
     def test_before_the_first_run_nothing_is_late(self, sent: list[Any]) -> None:
         assert runs.late_text(now=NIGHT) == ""
-        runs.tick(now=NIGHT)
+        runs.advance_retention(now=NIGHT)
         assert runs.late_text(now=NIGHT + 49 * HOUR) == ""
         assert runs.late_text(now=NIGHT + 51 * HOUR) != ""
 

@@ -18,7 +18,7 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.audit.permits import permit_erasure
 from portal.retention.models import RetentionRun
-from portal.retention.rules import registered
+from portal.retention.rules import retention_rules
 from tests.retention import rows
 from tests.support.people import sign_in
 
@@ -60,7 +60,7 @@ def test_a_portal_without_its_old_rows_is_sound() -> None:
     now = timezone.now() + timedelta(minutes=1)
     kept = [(Operation, Operation.objects.count()), (Attempt, Attempt.objects.count())]
     removed = {}
-    for rule in registered():
+    for rule in retention_rules():
         if rule.code not in OLD_ONLY:
             removed[rule.code] = sum(iter(lambda rule=rule: rule.remove_batch(now), 0))  # type: ignore[misc]  # its type is known
             assert rule.count(now) == 0, rule.code
