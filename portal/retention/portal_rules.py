@@ -64,8 +64,8 @@ RULES = (
         _("Audit log"),
         removes=_("The oldest events of the audit log."),
         keeps=_(
-            "A signed checkpoint, by which the rest is verified, and no gap. Once an account moved to another customer, "
-            "all events since then: billing needs them."
+            "A signed checkpoint, by which the rest is verified. Once an account moved to another customer, all events "
+            "since then, because billing needs them."
         ),
         rows=_audit_events,
         remove=_expire_audit_events,

@@ -23,8 +23,8 @@ class RetentionRow:
     stored: RetentionPeriod | None
 
     @property
-    def days_text(self) -> str:
-        return _("Removed once they end") if self.rule.is_fixed else days_text(self.days)
+    def period_label(self) -> str:
+        return _("Removed once they end") if self.rule.is_fixed else period_label(self.days)
 
     @property
     def due_text(self) -> str:
@@ -41,7 +41,7 @@ class RunRow:
     failed: list[tuple[str, str]]
 
 
-def days_text(days: int | None) -> str:
+def period_label(days: int | None) -> str:
     if days is None:
         return _("Permanently")
     return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}

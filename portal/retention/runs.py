@@ -23,7 +23,7 @@ from portal.notices import raising as notices
 from portal.queue import enqueue_on_commit
 from portal.retention import periods
 from portal.retention.models import RetentionPeriod, RetentionRun
-from portal.retention.rules import RetentionRule, retention_rules, find_rule
+from portal.retention.rules import RetentionRule, find_rule, retention_rules
 
 log = structlog.get_logger(__name__)
 

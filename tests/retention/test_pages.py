@@ -68,7 +68,7 @@ class TestThePage:
         said = prose_of(admin.get("/retention/"))
         assert "Notifications: 1" in said
         row = next(each for each in queries.retention_rows() if each.rule.code == "notices")
-        assert (row.days_text, row.due_text) == ("90 days", "1")
+        assert (row.period_label, row.due_text) == ("90 days", "1")
 
     def test_it_warns_about_what_is_wrong(self, admin: Client) -> None:
         run = rows.retention_run(timezone.now() - 3 * DAY)
