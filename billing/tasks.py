@@ -14,7 +14,7 @@ from billing.closing.runs import worker as closings
 from billing.pricing.parallel import commands as parallel_months
 from billing.pricing.statements import due_months
 from billing.reports import export_changes, exports
-from billing.usage import due_runs, period_ends, retention, runs
+from billing.usage import due_runs, period_ends, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import store_final_readings as keep
 from portal.clock import database_now
@@ -52,11 +52,6 @@ def advance_exports(**_: Any) -> None:
     for export_id in exports.due_exports(now=database_now()):
         enqueue_on_commit(exports.PREPARE, export_id)
     export_changes.compare_exports(now=database_now())
-
-
-@shared_task(name="billing.remove_old_items")
-def remove_old_items(**_: Any) -> None:
-    retention.remove_old_items(now=database_now())
 
 
 @shared_task(name="billing.rate_statements", soft_time_limit=780, time_limit=800)

@@ -15,7 +15,8 @@ class CustomersConfig(AppConfig):
     name = "customers"
 
     def ready(self) -> None:
-        """Register messages and integrity checks, which need loaded models."""
+        """Register messages, integrity checks and retention rules, which need loaded models."""
+        from customers import retention  # noqa: PLC0415  it reads models: not before this point
         from customers.connections import credential_requests, credentials  # noqa: PLC0415  they read models: not before this point
         from customers.models import triggers  # noqa: PLC0415  they read models: not before this point
         from customers.monitoring import account_invariants, invariants, measures, operation_invariants  # noqa: PLC0415  they read models: not before this point
@@ -24,6 +25,7 @@ class CustomersConfig(AppConfig):
         from customers.recovery import invariants as recovery_invariants  # noqa: PLC0415  the same
         from portal.approvals import actions, kinds  # noqa: PLC0415  the same
         from portal.installation import epochs, manifest  # noqa: PLC0415  the same
+        from portal.retention import rules  # noqa: PLC0415  the same
 
         pre_migrate.connect(triggers.before_migrate, sender=self)
         post_migrate.connect(triggers.after_migrate, sender=self)
@@ -35,6 +37,7 @@ class CustomersConfig(AppConfig):
         actions.register_action(kinds.ApprovalKind.CREDENTIAL, credential_requests.ACTION)
         actions.register_action(kinds.ApprovalKind.LINK, link_requests.ACTION)
         epochs.on_restore(hold.hold_everything)
+        rules.register_rules(*retention.RULES)
         manifest.also_record(manifest.KEY_IDS, lambda: sorted(credentials.secrets_by_key()))
 
 

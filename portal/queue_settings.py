@@ -49,14 +49,14 @@ QUEUES = (
             "audit.seal",
             "audit.log_head",
             "notices.deliver",
-            "access.remove_expired_sessions",
+            "retention.start_nightly",
             "access.mail_reset_link",
             "approvals.expire",
         ),
     ),
     Queue(
         "sync",
-        _("Usage syncs, account list scans, account refreshes, and integrity checks"),
+        _("Usage syncs, account list scans, account refreshes, integrity checks, and retention"),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
         tasks=(
@@ -66,6 +66,7 @@ QUEUES = (
             "customers.read_usage",
             "customers.mark_late_usage",
             "customers.check_invariants",
+            "retention.apply_rules",
         ),
     ),
 )
@@ -109,9 +110,8 @@ def schedule() -> dict[str, dict[str, Any]]:
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "log the head of the audit log": beat("audit.log_head", 3600.0),
-        "remove old sync items": beat("billing.remove_old_items", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
-        "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
+        "apply the retention rules": beat("retention.start_nightly", 600.0),
     }
     # On every queue, so that any queue with a worker raises the alarm about the others, and mails it.
     for name in NAMES:

@@ -22,7 +22,8 @@ PORTAL_ENV: str = environment.PORTAL_ENV
 PRODUCTION: bool = environment.PRODUCTION
 DEMO: bool = environment.DEMO
 LOOPBACK_ONLY: bool = environment.LOOPBACK_ONLY
-# Days after which the per-account results of a usage sync are deleted. Its totals and all usage snapshots remain.
+# Days after which the per-account results of a usage sync are deleted, until an admin sets another period (page
+# Retention). Its totals and all usage snapshots remain.
 SYNC_ITEM_DAYS = whole_number("SYNC_ITEM_DAYS", default=35)
 if SYNC_ITEM_DAYS < 32:
     raise ImproperlyConfigured(
@@ -105,6 +106,7 @@ INSTALLED_APPS = [
     "portal.audit",
     "portal.notices",
     "portal.installation",
+    "portal.retention",
     "portal.approvals",
     "customers",
     "billing",

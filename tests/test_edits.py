@@ -237,6 +237,10 @@ def _approval_rule() -> tuple[str, str, str, str]:
     return reverse("approvals:rule", args=["bulk"]), "threshold", "12", "14"
 
 
+def _retention_period() -> tuple[str, str, str, str]:
+    return reverse("retention:rule", args=["notices"]), "days", "120", "150"
+
+
 def _price_list() -> tuple[str, str, str, str]:
     return reverse("billing:price-list-edit", args=[new_list().public_id]), "name", "Typed by Ada", "Typed by Bo"
 
@@ -312,6 +316,7 @@ EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
     "customers:key-edit": [_key],
     "customers:schedule-edit": [_schedule],
     "profile": [_profile],
+    "retention:rule": [_retention_period],
 }
 # What the provider holds is compared with it too.
 AT_THE_PROVIDER = {

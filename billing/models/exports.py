@@ -66,6 +66,8 @@ class UsageExport(Fenced):
     # Compressed with gzip: the file, and the keys of its periods as 64-bit numbers in order.
     file = models.BinaryField(null=True)
     periods = models.BinaryField(null=True)
+    # When retention emptied `file`. The rest stays, so that changes since the export are still found.
+    file_removed_at = models.DateTimeField(null=True, blank=True)
     changed = models.PositiveIntegerField(default=0)
     compared = models.BigIntegerField(default=0)
 
@@ -95,6 +97,10 @@ class UsageExport(Fenced):
     @property
     def is_ready(self) -> bool:
         return self.state == self.State.READY
+
+    @property
+    def has_file(self) -> bool:
+        return self.is_ready and self.file_removed_at is None
 
     @property
     def changes_query(self) -> str:

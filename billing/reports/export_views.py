@@ -97,6 +97,9 @@ def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
     export = get_object_or_404(visible_exports(person(request)).defer("periods"), public_id=public_id)
     if not export.is_ready:
         raise Http404
+    if not export.has_file:
+        sentence = gettext("The file was removed after its retention period. Export the month again.")
+        return HttpResponse(sentence, status=410, content_type="text/plain; charset=utf-8")
     if not exports.is_intact(export):
         sentence = gettext("The stored file is damaged: its hash differs. Restore it from a backup, or export again.")
         return HttpResponse(sentence, status=500, content_type="text/plain; charset=utf-8")
@@ -118,5 +121,5 @@ def _shown(export: UsageExport) -> dict[str, Any]:
     return {
         "export": export,
         "filters_shown": exports.filter_labels(export),
-        "may_download": export.is_ready,
+        "may_download": export.has_file,
     }

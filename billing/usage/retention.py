@@ -1,44 +1,34 @@
-"""Retention: deletion of the items of old usage syncs. Runs with their counts and causes, and all snapshots, stay."""
+"""Deletion of the items of old usage syncs. Runs with their counts and causes, and all snapshots, stay."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from time import monotonic
+from datetime import datetime
 
-import structlog
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from billing.models import SyncItem, SyncRun
 from portal import audit
-
-log = structlog.get_logger(__name__)
-
-CHUNK = 1000
-SECONDS = 45.0
+from portal.clock import database_now
 
 
-def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
-    """Delete the items of runs that ended more than `SYNC_ITEM_DAYS` ago; return how many were deleted.
+def old_items(before: datetime) -> QuerySet[SyncItem]:
+    """Return the items of runs that ended before, and those of runs whose deletion has begun."""
+    ended = Q(run__state__in=SyncRun.ENDED, run__finished_at__lt=before)
+    return SyncItem.objects.filter(ended | Q(run__items_removed_at__isnull=False))
 
-    Every chunk is deleted in its own transaction. What is left after `seconds` is deleted by the next call.
-    """
-    deadline = monotonic() + seconds
-    before = now - timedelta(days=settings.SYNC_ITEM_DAYS)
-    items = SyncItem.objects.filter(run=OuterRef("pk"))
-    begun = SyncRun.objects.filter(Exists(items), items_removed_at__isnull=False)
-    due = SyncRun.objects.filter(Exists(items), state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None)
-    removed = 0
+
+def remove_items(before: datetime, limit: int) -> int:
+    """Delete at most `limit` items of one run that ended before; return how many. Runs whose deletion has begun come
+    first."""
+    items = Exists(SyncItem.objects.filter(run=OuterRef("pk")))
+    begun = SyncRun.objects.filter(items, items_removed_at__isnull=False)
+    due = SyncRun.objects.filter(items, state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None)
     for run_id in [*begun.values_list("pk", flat=True), *due.order_by("finished_at").values_list("pk", flat=True)]:
-        _expire(run_id, before=before, now=now)
-        while monotonic() < deadline and (deleted := _delete_chunk(run_id)):
-            removed += deleted
-        if monotonic() >= deadline:
-            break
-    if removed:
-        log.info("usage.items_removed", items=removed)
-    return removed
+        _expire(run_id, before=before, now=database_now())
+        if deleted := _delete_chunk(run_id, limit):
+            return deleted
+    return 0
 
 
 def _expire(run_id: int, *, before: datetime, now: datetime) -> None:
@@ -61,8 +51,8 @@ def _causes(run_id: int) -> dict[str, dict[str, int]]:
     return found
 
 
-def _delete_chunk(run_id: int) -> int:
+def _delete_chunk(run_id: int, limit: int) -> int:
     """Delete one chunk of items of a marked run; return how many were deleted."""
     marked = SyncItem.objects.filter(run=run_id, run__items_removed_at__isnull=False).order_by("pk")
-    ids = list(marked.values_list("pk", flat=True)[:CHUNK])
+    ids = list(marked.values_list("pk", flat=True)[:limit])
     return SyncItem.objects.filter(pk__in=ids).delete()[0] if ids else 0

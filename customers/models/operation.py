@@ -212,7 +212,8 @@ class Step(models.Model):
 
 
 class Attempt(models.Model):
-    """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted."""
+    """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted; retention
+    empties `request` and `response` (customers/retention.py)."""
 
     class Outcome(models.TextChoices):
         NONE = "", "No response recorded"
@@ -246,6 +247,8 @@ class Attempt(models.Model):
     # meanwhile.
     result = models.JSONField(default=dict, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
+    # When retention emptied the bodies.
+    bodies_removed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("n",)

@@ -14,6 +14,7 @@ from portal.access.roles import Role
 from portal.approvals.kinds import ApprovalKind
 from portal.approvals.models import Approval, ApprovalRule
 from portal.approvals.settling import BY_ADMIN
+from portal.audit.expiry import expired_until
 from portal.audit.models import AuditEvent
 
 # Facts that the audit event of a covered change has, one of them.
@@ -89,6 +90,8 @@ def _deletes_without_approval() -> Iterator[ChangeSet | Operation]:
     if rule is None:
         return
     deletes = ChangeSet.objects.filter(kind=ChangeSet.Kind.DELETE, submitted_at__gt=rule.on_since, second_person=False)
+    if until := expired_until():  # the event of an older break-glass may have been removed
+        deletes = deletes.filter(submitted_at__gt=until)
     glass = AuditEvent.objects.filter(verb="approval.broke_glass").values("object_id")
     ran = (ChangeSet.State.RUNNING, ChangeSet.State.PAUSED, ChangeSet.State.ENDED)
     yield from deletes.filter(state__in=ran).exclude(public_id__in=glass)

@@ -20,7 +20,6 @@ CHECK_HOUR = 4
 CHECK_AFTER_START = timedelta(hours=1)
 # A check whose worker did not return is begun again after this; the task itself is ended before.
 CHECK_LEASE = timedelta(minutes=15)
-CHECKS_KEPT = 60
 BROKEN = "invariants.broken"
 
 
@@ -56,8 +55,6 @@ def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck |
     with transaction.atomic():
         unfinished.update(finished_at=clock(), broken=len(broken), found=[asdict(each) for each in found])
         tell(BROKEN, _alarm(broken), about=BROKEN, now=clock())
-    old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
-    InvariantCheck.objects.filter(pk__in=list(old)).delete()
     return InvariantCheck.objects.get(pk=check_id)
 
 

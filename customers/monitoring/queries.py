@@ -24,6 +24,7 @@ from customers.operations.queries import NEEDS_A_PERSON
 from portal.audit.head import current_head
 from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
+from portal.retention import queries as retention
 
 SHOWN = 8
 # Due work is taken within seconds; at this age no worker takes it.
@@ -75,6 +76,7 @@ def system_status(*, now: datetime) -> dict[str, Any]:
         *_standing(work),
         *_unreachable(connections),
         *_checked(check, broken, now),
+        *_retention(now),
     ]
     shown, count = list(people.order_by("pk")[:SHOWN]), people.count()
     return {
@@ -205,6 +207,11 @@ def _unreachable(connections: list[Connection]) -> Iterator[Alarm]:
         yield Alarm(
             "warn", title, _("Operations are waiting and won't be lost. The reason is shown under Connections below.")
         )
+
+
+def _retention(now: datetime) -> list[Alarm]:
+    path = reverse("retention:rules")
+    return [Alarm("warn", title, text, path) for title, text in retention.alarms(now=now)]
 
 
 def _checked(check: InvariantCheck | None, broken: list[dict[str, Any]], now: datetime) -> Iterator[Alarm]:

@@ -169,6 +169,10 @@ GROUPS: tuple[tuple[str | Promise, dict[Permission, PermissionLabel]], ...] = (
                 _("Manage approval rules"),
                 _("Change approval rules, and break the glass where nobody can approve."),
             ),
+            Permission.VIEW_RETENTION: PermissionLabel(
+                _("View retention"), _("Read how long rows are kept, and what the nightly job removed.")
+            ),
+            Permission.MANAGE_RETENTION: PermissionLabel(_("Manage retention"), _("Change how long rows are kept.")),
         },
     ),
 )

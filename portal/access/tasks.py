@@ -1,19 +1,11 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.core.management import call_command
 from django.utils import timezone
 
-from portal.access import links, mail, sessions
+from portal.access import links, mail
 from portal.access.models import User
 from portal.access.sso.queries import needs_sso
-
-
-@shared_task(name="access.remove_expired_sessions")
-def remove_expired_sessions(**_: object) -> None:
-    """Delete expired sessions, which Django itself never does, and what is listed of them."""
-    call_command("clearsessions")
-    sessions.forget_ended()
 
 
 @shared_task(name="access.mail_reset_link")

@@ -33,6 +33,11 @@ def keep_since(oldest: Callable[[], datetime | None]) -> None:
         _KEEPERS.append(oldest)
 
 
+def removable_before(moment: datetime) -> datetime:
+    """Return the moment, or an earlier one from which on something needs events."""
+    return min([moment, *filter(None, (oldest() for oldest in _KEEPERS))])
+
+
 def expired_until() -> datetime | None:
     """Return the time of the youngest event that was removed: what happened before it may have no event any more."""
     removed: datetime | None = checkpoints.newest().until_at
@@ -49,7 +54,7 @@ def expire(command: Command, *, before: datetime, limit: int) -> int:
     """
     if before > timezone.now() - timedelta(days=LEAST_DAYS):
         raise ValueError(f"Audit events are kept for {LEAST_DAYS} days at least.")
-    before = min([before, *filter(None, (oldest() for oldest in _KEEPERS))])
+    before = removable_before(before)
     try:
         with transaction.atomic():
             return _expire(command, before, limit)

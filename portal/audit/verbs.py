@@ -163,6 +163,8 @@ VERBS: dict[str, Verb] = {
     "month.closed": Verb(_("Month closed"), "lock"),
     "approval.rule_changed": Verb(_("Approval rule changed"), "user-shield"),
     "approval.broke_glass": Verb(_("Change made without approval (break-glass)"), "alert-triangle"),
+    "retention.period_changed": Verb(_("Retention period changed"), "history"),
+    "retention.applied": Verb(_("Retention rules applied"), "history"),
     "audit.redacted": Verb(_("Personal data erased from the audit log"), "circle-minus"),
     "audit.expired": Verb(_("Oldest audit events removed"), "trash"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),

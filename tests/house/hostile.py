@@ -292,6 +292,7 @@ class World:
         self.texts: dict[str, Any] = {
             "slug": "states",
             "kind": "bulk",
+            "code": "notices",
             "key_id": key.key_id,
             "name": "mail.larkfield.example",
             "field": "state",

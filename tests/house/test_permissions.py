@@ -171,7 +171,7 @@ ASKS_AGAIN = {
     "mfa_activate_totp": 10, "mfa_add_webauthn": 10, "second-factor-remove": 10, "recovery-codes": 10,
     "customers:recovery-release": 10,
     "sso-connect": 10, "sso-disconnect": 10,
-    "approvals:decide": 10, "approvals:rule": 10, "billing:month-close": 10,
+    "approvals:decide": 10, "approvals:rule": 10, "retention:rule": 10, "billing:month-close": 10,
     "customers:connection-create": 10, "customers:connection-edit": 10, "customers:connection-key": 10,
     "customers:account-delete": 10, "customers:account-sign-in-as": 60,
     "customers:key-create": 10, "customers:key-delete": 10, "customers:key-edit": 10, "customers:key-secret": 10,

@@ -50,6 +50,17 @@ def moves_since(moment: datetime) -> dict[int, tuple[Move, ...]]:
     return found
 
 
+def needed_since() -> datetime | None:
+    """Return the moment from which on the audit log tells owners, which retention keeps: that of the last event before
+    the first move. None: no account has moved."""
+    first = AuditEvent.objects.filter(verb=MOVED).order_by("pk").first()
+    if first is None:
+        return None
+    earlier = AuditEvent.objects.filter(account_id=first.object_id, pk__lt=first.pk, customer_id__isnull=False)
+    owner = earlier.order_by("-pk").first()
+    return min(owner.at, first.at) if owner else first.at
+
+
 def owners_stamp() -> int:
     """Return what changes whenever an account moved to another customer, or became a duplicate."""
     last: int | None = AuditEvent.objects.filter(verb__in=_OWNERS_CHANGED).aggregate(last=Max("pk"))["last"]

@@ -20,12 +20,12 @@ RUNS, ITEMS = (40, 25) if is_proof() else (15, 10)
 
 REMOVE = f"""
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from billing.usage import retention
-retention.CHUNK = 5
 print("ready", flush=True)
 sys.stdin.readline()
-print(retention.remove_old_items(now=datetime.fromisoformat("{NOW.isoformat()}")))
+before = datetime.fromisoformat("{NOW.isoformat()}") - timedelta(days=35)
+print(sum(iter(lambda: retention.remove_items(before, 5), 0)))
 """
 RETRY = f"""
 import random, sys
