@@ -1,0 +1,106 @@
+"""Words of a person in stored values: found in any case and spelling, and replaced by a pseudonym.
+
+A value is text, JSON, or bytes. A word counts as a whole one: "ann@x.example" is not in "joann@x.example". It is also
+found as URLs, JSON and HTML write it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+# Shorter runs of letters select too much to be a filter.
+_LEAST_RUN = 2
+_RUN = re.compile(r"[A-Za-z0-9]+")
+_BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
+# What else can be a part of the local part or the domain of another address.
+_BEFORE_ADDRESS, _AFTER_ADDRESS = r"(?<![\w.+\-])", r"(?![\w\-]|\.\w)"
+
+
+class Words:
+    """Words with their replacements. `values` may hold them in any form that the portal stores."""
+
+    def __init__(self, replacements: dict[str, str]) -> None:
+        self._by_form: dict[str, str] = {}
+        for word, replacement in replacements.items():
+            for form, written in _forms(word, replacement):
+                self._by_form.setdefault(form.casefold(), written)
+        self.anchors = _anchors(replacements)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_form)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        forms = sorted(self._by_form, key=len, reverse=True)
+        return re.compile("|".join(_bounded(each) for each in forms), re.IGNORECASE)
+
+    def found_in(self, value: Any) -> bool:
+        return any(self._pattern.search(text) for text in texts_of(value))
+
+    def replaced(self, value: Any) -> Any:
+        """Return the value with every word replaced; keys of JSON too."""
+        if isinstance(value, str):
+            return self._pattern.sub(self._replacement, value)
+        if isinstance(value, dict):
+            return {self.replaced(key): self.replaced(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.replaced(each) for each in value]
+        return value
+
+    def _replacement(self, match: re.Match[str]) -> str:
+        return self._by_form.get(match[0].casefold(), "[erased]")
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield the texts in a value: keys and items of JSON, and what is in a compressed file."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield str(key)
+            yield from texts_of(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from texts_of(each)
+    elif isinstance(value, bytes | memoryview):
+        yield _unpacked(bytes(value)).decode("utf-8", "replace")
+
+
+def _unpacked(content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return content
+
+
+def _forms(word: str, replacement: str) -> Iterator[tuple[str, str]]:
+    """Yield each form of a word with its replacement in the same form."""
+    for spelled in {unicodedata.normalize(form, word) for form in ("NFC", "NFD")}:
+        yield spelled, replacement
+        yield json.dumps(spelled)[1:-1], replacement
+        yield html.escape(spelled), replacement
+        yield quote(spelled, safe=""), quote(replacement, safe="")
+        yield quote_plus(spelled), quote_plus(replacement)
+
+
+def _bounded(form: str) -> str:
+    escaped = re.escape(form)
+    if "@" in form or "%40" in form:
+        return f"{_BEFORE_ADDRESS}{escaped}{_AFTER_ADDRESS}"
+    return f"{_BEFORE}{escaped}{_AFTER}"
+
+
+def _anchors(words: Iterable[str]) -> tuple[str, ...] | None:
+    """Return for each word its longest run of plain letters, which every form of it contains; None if a word has no
+    such run, so that no filter of the database can find it."""
+    runs = [max(_RUN.findall(word), key=len, default="") for word in words]
+    return tuple(sorted(set(runs))) if all(len(run) >= _LEAST_RUN for run in runs) else None
