@@ -63,3 +63,20 @@ class AuditSeal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq} {self.row_hash[:12]}"
+
+
+class ErasurePermit(models.Model):
+    """A row of an append-only table whose personal data the current transaction may erase; see portal/audit/permits.py.
+
+    `of_table` is the name in the database, `row` the row's primary key. The transaction that adds a permit removes it,
+    so that no other transaction ever sees one.
+    """
+
+    of_table = models.CharField(max_length=63)
+    row = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=("of_table", "row"), name="erasure_permit")]
+
+    def __str__(self) -> str:
+        return f"{self.of_table} {self.row}"

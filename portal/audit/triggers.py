@@ -6,6 +6,9 @@ from typing import Any
 
 from django.db.migrations.operations.base import Operation
 
+# The table of `portal.audit.permits.permit_erasure`.
+PERMITS = "audit_erasurepermit"
+
 
 class _Guard(Operation):
     """Triggers on `table` that raise.
@@ -49,19 +52,43 @@ class _Guard(Operation):
 
 
 class AppendOnly(_Guard):
-    """Make `table` append-only: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
+    """Make `table` append-only: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise. Exceptions are named:
 
-    `once` names columns that may still be written while the column `until` is null, for rows whose outcome is added
-    later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
+    - `once` names columns that may still be written while the column `until` is null, for rows whose outcome is added
+      later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
+    - `erasable` names columns with personal data. An UPDATE may change these alone, and only in rows for which the
+      transaction holds a permit: `with permit_erasure(Attempt, ids):` (portal/audit/permits.py). The table has an
+      integer primary key "id".
+    - `ages_by` names the column with the time, or the day, of a row. A DELETE may remove rows of which this is more
+      than `least_days` days ago by the database's clock, in UTC. A row without a time is never removed.
+
+    A migration with `erasable` depends on ("audit", "0005_erasure_permits"). An exception added later is a further
+    operation with all of the table's exceptions: it replaces the triggers.
     """
 
-    def __init__(self, table: str, once: list[str] | None = None, until: str = "") -> None:
+    def __init__(
+        self,
+        table: str,
+        once: list[str] | None = None,
+        until: str = "",
+        *,
+        erasable: list[str] | None = None,
+        ages_by: str = "",
+        least_days: int = 0,
+    ) -> None:
         if bool(once) != bool(until):
             raise ValueError("`once` and `until` go together.")
+        if bool(ages_by) != (least_days > 0):
+            raise ValueError("`ages_by` and `least_days`, at least one day, go together.")
         self.table, self.once, self.until = table, list(once or []), until
+        self.erasable, self.ages_by, self.least_days = list(erasable or []), ages_by, least_days
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        kwargs = {"once": self.once, "until": self.until} if self.once else {}
+        kwargs: dict[str, Any] = {"once": self.once, "until": self.until} if self.once else {}
+        if self.erasable:
+            kwargs["erasable"] = self.erasable
+        if self.ages_by:
+            kwargs |= {"ages_by": self.ages_by, "least_days": self.least_days}
         return (type(self).__name__, [self.table], kwargs)
 
     def describe(self) -> str:
@@ -74,28 +101,56 @@ class AppendOnly(_Guard):
     def _columns(self, schema_editor: Any) -> list[str]:
         connection = schema_editor.connection
         with connection.cursor() as cursor:
-            return [column.name for column in connection.introspection.get_table_description(cursor, self.table)]
+            columns = [column.name for column in connection.introspection.get_table_description(cursor, self.table)]
+        named = {*self.once, *self.erasable, *filter(None, (self.until, self.ages_by))}
+        if unknown := named - set(columns):
+            raise ValueError(f"{self.table} has no column {', '.join(sorted(unknown))}.")
+        return columns
+
+    def _changed(self, schema_editor: Any, differs: str, *, but: list[str]) -> str:
+        """Return the condition that a column other than these changes; `differs` is the null-safe "is not"."""
+        fixed = [name for name in self._columns(schema_editor) if name not in but]
+        return " OR ".join(f'NEW."{name}" {differs} OLD."{name}"' for name in fixed)
 
     def _forbidden(self, schema_editor: Any, differs: str) -> str:
-        """Return the condition for refusing an UPDATE; `differs` is the database's null-safe "is not"."""
-        if not self.once:
+        """Return the condition for refusing an UPDATE that nothing but `once` allows; "" = always."""
+        changed = self._changed(schema_editor, differs, but=self.once)
+        return f'OLD."{self.until}" IS NOT NULL OR {changed}' if self.once else ""
+
+    def _erases(self, schema_editor: Any, differs: str) -> str:
+        """Return the condition for an UPDATE that erases with a permit; "" = there is none."""
+        if not self.erasable:
             return ""
-        fixed = [name for name in self._columns(schema_editor) if name not in self.once]
-        changed = " OR ".join(f'NEW."{name}" {differs} OLD."{name}"' for name in fixed)
-        return f'OLD."{self.until}" IS NOT NULL OR {changed}'
+        permit = f"SELECT 1 FROM {PERMITS} p WHERE p.of_table = '{self.table}' AND p.row = OLD.id"  # noqa: S608  names of a migration
+        return f"NOT ({self._changed(schema_editor, differs, but=self.erasable)}) AND EXISTS ({permit})"
 
     def _make_on_sqlite(self, schema_editor: Any) -> None:
-        when = self._forbidden(schema_editor, "IS NOT")
-        for act, condition in (("UPDATE", f"WHEN {when} " if when else ""), ("DELETE", "")):
+        forbidden = self._forbidden(schema_editor, "IS NOT")
+        erases = self._erases(schema_editor, "IS NOT")
+        conditions = [f"({forbidden})"] if forbidden else []
+        conditions += [f"NOT ({erases})"] if erases else []
+        aged = f"OLD.\"{self.ages_by}\" < datetime('now', '-{self.least_days} days')" if self.ages_by else ""
+        for act, when in (
+            ("UPDATE", " AND ".join(conditions)),
+            ("DELETE", f"coalesce({aged}, 0) = 0" if aged else ""),
+        ):
             schema_editor.execute(
                 f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH ROW '
-                f"{condition}BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
+                f"{f'WHEN {when} ' if when else ''}BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
             )
 
     def _make_on_postgresql(self, schema_editor: Any) -> None:
+        # In the function, not in WHEN, which may not look at other tables.
+        allows = ""
+        if erases := self._erases(schema_editor, "IS DISTINCT FROM"):
+            allows += f"IF TG_OP = 'UPDATE' THEN IF {erases} THEN RETURN NEW; END IF; END IF; "
+        if self.ages_by:
+            aged = f"OLD.\"{self.ages_by}\" < now() - interval '{self.least_days} days'"
+            allows += f"IF TG_OP = 'DELETE' THEN IF {aged} THEN RETURN OLD; END IF; END IF; "
         schema_editor.execute(
             f'CREATE FUNCTION "{self.table}_refuse"() RETURNS trigger LANGUAGE plpgsql AS '
-            f"$$ BEGIN RAISE EXCEPTION '{self._says}' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+            f"$$ BEGIN {allows}RAISE EXCEPTION '{self._says}' "
+            f"USING ERRCODE = 'integrity_constraint_violation'; END $$"
         )
         when = self._forbidden(schema_editor, "IS DISTINCT FROM")
         for act, each, condition in (
