@@ -24,6 +24,7 @@ declare(
     why=_BILLING,
     until=_FOREVER,
     erased="reason",
+    append_only=True,
 )
 declare("billing.UsageRollup", plain="currency package")
 declare("billing.MonthTotal", plain="currency")
@@ -44,6 +45,7 @@ declare(
     until=_FOREVER,
     erased="note",
     plain="prices",
+    append_only=True,
 )
 declare(
     "billing.Contract",
@@ -53,6 +55,7 @@ declare(
     erased="purchase_order accounting_reference note",
     plain="currency terms",
     of_customer="customer",
+    append_only=True,
 )
 declare("billing.ContractPriceList", plain="provider_kind")
 declare("billing.ConnectionBilling", plain="zone")
@@ -63,6 +66,7 @@ declare(
     until=_FOREVER,
     erased="source",
     plain="from_currency to_currency",
+    append_only=True,
 )
 declare("billing.Statement", plain="currency versions inputs digest")
 declare("billing.StatementLine", plain="key offering package account_code tax_code because")

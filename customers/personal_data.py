@@ -72,6 +72,7 @@ declare(
     erased="note",
     plain="before after",
     of_customer="operation__account__customer",
+    append_only=True,
 )
 declare(
     "customers.Attempt",
@@ -81,6 +82,7 @@ declare(
     erased="call request response message result",
     plain="provider_request_id",
     of_customer="operation__account__customer",
+    append_only=True,
 )
 declare(
     "customers.UsageReading",
@@ -90,6 +92,7 @@ declare(
     erased="failure",
     plain="source usage",
     of_customer=_OF_ACCOUNT,
+    append_only=True,
 )
 declare(
     "customers.AccountSpan",

@@ -37,8 +37,8 @@ class Declaration:
     `name` is the table's name on pages. `why` and `until`: why the data is held, and how long. `of_customer` is the
     lookup from a row to its customer's key, in whose rows a first or last name alone counts as well. `of_user` is the
     lookup to the team member whom the row describes. `removed`: such rows are deleted with the team member's data.
-    `frozen`: why the database refuses a change of some rows, which then keep the words. `by`: the table is erased by
-    code of its own, as the audit log.
+    `append_only`: the database permits the change of an erasure alone (portal.audit.permits). `frozen`: why it refuses
+    one of some rows, which then keep the words. `by`: the table is erased by code of its own, as the audit log.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Declaration:
     of_customer: str = ""
     of_user: str = ""
     removed: bool = False
+    append_only: bool = False
     frozen: Text = ""
     by: str = ""
 
@@ -61,12 +62,17 @@ class Declaration:
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """The columns that an export and the search after an erasure look at."""
-        return (*self.erased, *self.kept)
+        """The columns in which words are looked for. What a file contains is decided by the one who writes it."""
+        columns = self.table._meta
+        return tuple(
+            name
+            for name in (*self.erased, *self.kept)
+            if columns.get_field(name).get_internal_type() != "BinaryField"
+        )
 
     @property
     def is_personal(self) -> bool:
-        return bool(self.searched or self.removed)
+        return bool(self.erased or self.kept or self.removed)
 
 
 @dataclass(frozen=True)

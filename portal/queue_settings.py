@@ -55,11 +55,12 @@ QUEUES = (
     ),
     Queue(
         "sync",
-        _("Usage syncs, account list scans, account refreshes, and integrity checks"),
+        _("Usage syncs, account list scans, account refreshes, integrity checks, and personal data requests"),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
         tasks=(
             "billing.*",
+            "privacy.*",
             "customers.walk",
             "customers.read_account",
             "customers.read_usage",
@@ -108,6 +109,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "remove old sync items": beat("billing.remove_old_items", 3600.0),
+        "continue personal data requests": beat("privacy.advance_requests", 60.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
         "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
     }

@@ -40,6 +40,7 @@ class Permission(StrEnum):
     DECIDE_APPROVAL = "decide_approval"
     VIEW_APPROVAL_RULES = "view_approval_rules"
     MANAGE_APPROVAL_RULES = "manage_approval_rules"
+    HANDLE_PERSONAL_DATA = "handle_personal_data"
     CREATE_ACCOUNT = "create_account"
     EDIT_CUSTOMER = "edit_customer"
     REFRESH_ACCOUNT = "refresh_account"

@@ -34,6 +34,7 @@ PAGES: tuple[tuple[str, str | Promise], ...] = (
     ("customers:watch", _("System status")),
     ("access:staff", _("Team members")),
     ("audit:list", _("Audit log")),
+    ("privacy:list", _("Personal data")),
 )
 
 

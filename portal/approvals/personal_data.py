@@ -14,4 +14,5 @@ declare(
     erased="subject_label payload reason decision_reason",
     plain="subject_type secret_sealed payload_hash client_token approved_hash",
     secret="secret_sealed client_token",  # noqa: S106  the names of columns
+    append_only=True,
 )

@@ -17,3 +17,4 @@ declare(
     by="portal.audit.redaction",
 )
 declare("audit.AuditSeal", plain="prev_hash row_hash")
+declare("audit.ErasurePermit", plain="of_table")

@@ -17,6 +17,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from portal.texts import Text
+
 # Shorter runs of letters select too much to be a filter.
 _LEAST_RUN = 2
 _RUN = re.compile(r"[A-Za-z0-9]+")
@@ -48,6 +50,8 @@ class Words:
 
     def replaced(self, value: Any) -> Any:
         """Return the value with every word replaced; keys of JSON too."""
+        if isinstance(value, Text):
+            return Text(value.code, self.replaced(value.params))
         if isinstance(value, str):
             return self._pattern.sub(self._replacement, value)
         if isinstance(value, dict):
@@ -62,7 +66,9 @@ class Words:
 
 def texts_of(value: Any) -> Iterator[str]:
     """Yield the texts in a value: keys and items of JSON, and what is in a compressed file."""
-    if isinstance(value, str):
+    if isinstance(value, Text):
+        yield from texts_of(value.params)
+    elif isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, each in value.items():

@@ -47,7 +47,7 @@ class SubjectRequest(Fenced):
     LEASE: ClassVar[timedelta] = timedelta(minutes=15)
     # States in which a worker has something to do, and in which a person can start something.
     RUNNING: ClassVar[tuple[str, ...]] = (State.SEARCHING, State.EXPORTING, State.ERASING)
-    OPEN: ClassVar[tuple[str, ...]] = (State.FOUND, State.EXPORTED)
+    OPEN: ClassVar[tuple[str, ...]] = (State.FOUND, State.EXPORTED, State.FAILED)
     # Encrypted columns and the name each is bound to.
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"subject_sealed": "subject", "file_sealed": "file"}
 
@@ -115,6 +115,10 @@ class SubjectRequest(Fenced):
 
     def seal(self, column: str, text: str) -> str:
         return encryption.encrypt(text, context=self.context_of(column))
+
+    def file_text(self) -> str:
+        """Return the decrypted file of the export, in Base64. Raises `DecryptionError`."""
+        return encryption.decrypt(self.file_sealed, context=self.context_of("file_sealed"))
 
     def subject(self) -> Subject:
         """Return the decrypted subject; one without words once they were removed. Raises `DecryptionError`."""

@@ -133,7 +133,7 @@ def bare_facts(accounts: QuerySet[Account], world: World) -> dict[int, AccountFa
     columns = ("pk", "public_id", "customer", "connection", "is_test", "email", "provider_id")
     return {
         pk: AccountFacts(
-            pk, public_id, customer, world.connections[connection], is_test, email or provider_id or "",
+            pk, public_id, customer, world.connections[connection], is_test, provider_id,
             moves=world.moves.get(pk, ()),
         )
         for pk, public_id, customer, connection, is_test, email, provider_id in accounts.filter(duplicate_of=None)
