@@ -280,7 +280,7 @@ def _unfinished_of_member(user: Any) -> Iterable[str]:
         yield _("Operation %(code)s isn't finished.") % {"code": operation.code}
     if AccountImport.objects.filter(asked_by=user, finished_at=None).exists():
         yield _("An import of existing accounts isn't finished.")
-    if ChangeSet.objects.filter(requested_by=user, finished_at=None).exclude(state=ChangeSet.State.DRAFT).exists():
+    if ChangeSet.objects.filter(requested_by=user, finished_at=None).exclude(state=ChangeSet.State.PLANNED).exists():
         yield _("A bulk change isn't finished.")
 
 

@@ -87,8 +87,11 @@ def _search(row: SubjectRequest, search: Search) -> timedelta | None:
 
 
 def _count(each: Declaration, search: Search, after: Any, until: Any) -> dict[str, int]:
-    """Count the rows of a window with words, and those that keep them."""
+    """Count the rows of a window with words, and those that keep them; of a table that only describes team members,
+    the member's rows."""
     counts = {"rows": 0, "kept": 0}
+    if each.removed and search.subject.user is not None:
+        return {"rows": rows_of_user(each, search.subject).count() if after is None else 0}
     for found in found_rows(each, search, after=after, until=until):
         counts["rows" if set(found.values) & set(each.erased) else "kept"] += 1
     return counts
@@ -113,18 +116,15 @@ def _through_tables(
     with transaction.atomic():
         until, more = next_window(each.table, after)
         counts = look(each, search, after, until) if until is not None else {}
-        if after is None and each.removed:
-            counts["rows"] = counts.get("rows", 0) + rows_of_user(each, search.subject).count()
         place = {"after": until} if more else {"table": position["table"] + 1, "after": None}
         _write(row, position=position | place, found=_added(row.found, each.model, counts))
     return True
 
 
 def _added(found: dict[str, dict[str, int]], model: str, counts: dict[str, int]) -> dict[str, dict[str, int]]:
-    if not any(counts.values()):
-        return found
     known = found.get(model, {})
-    return found | {model: known | {name: known.get(name, 0) + n for name, n in counts.items()}}
+    new = {name: known.get(name, 0) + n for name, n in counts.items() if n}
+    return found | {model: known | new} if new else found
 
 
 # --- Export -----------------------------------------------------------------------------------------------------------
