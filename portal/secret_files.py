@@ -13,11 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 # The URL of each service, and the setting with its password.
 PASSWORDS = {"DATABASE_URL": "POSTGRES_PASSWORD", "REDIS_URL": "REDIS_PASSWORD", "EMAIL_URL": "EMAIL_PASSWORD"}
 NAMES = (
-    "SECRET_KEY", "SECRET_KEY_FALLBACKS", "FIELD_KEYS", "AUDIT_KEY", *PASSWORDS, *PASSWORDS.values(), "CACHE_URL",
-    "OIDC_CLIENT_SECRET",
+    "SECRET_KEY", "SECRET_KEY_FALLBACKS", "FIELD_KEYS", "AUDIT_KEY", "AUDIT_KEY_FALLBACKS", *PASSWORDS,
+    *PASSWORDS.values(), "CACHE_URL", "OIDC_CLIENT_SECRET",
 )  # fmt: skip
 # Those that an installation may do without: their files may be empty.
-OPTIONAL = ("SECRET_KEY_FALLBACKS", "EMAIL_PASSWORD", "OIDC_CLIENT_SECRET")
+OPTIONAL = ("SECRET_KEY_FALLBACKS", "AUDIT_KEY_FALLBACKS", "EMAIL_PASSWORD", "OIDC_CLIENT_SECRET")
 # The value of a required secret in a process that has no use for it.
 UNUSED = "unused"
 

@@ -61,7 +61,8 @@ BACKUP_DIR = Path(env.str("BACKUP_DIR", default=str(DATA_DIR / "backups")))
 BACKUP_KEEP_DAYS = whole_number("BACKUP_KEEP_DAYS", default=30)
 # "id:base64 of 32 bytes", comma separated; the first one encrypts, all decrypt (portal/encryption.py).
 FIELD_KEYS = _required("FIELD_KEYS")
-AUDIT_KEY = _required("AUDIT_KEY")
+AUDIT_KEY = _required("AUDIT_KEY")  # signs; those before it, the newest first, still verify (portal/audit/keys.py)
+AUDIT_KEY_FALLBACKS = listed("AUDIT_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = listed("ALLOWED_HOSTS", default=[] if PRODUCTION else LOOPBACK_HOSTS)
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured(

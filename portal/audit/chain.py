@@ -4,69 +4,56 @@ Events are sealed shortly after they were written, so that busy transactions do 
 Without the key, a sealed event cannot be changed, removed, swapped or added undetected, even with write access to the
 database. Removing the newest seals and events together is detected only with a head recorded elsewhere: every sealing
 logs its head.
+
+What may change is signed and named by an event of the chain: redactions (redaction.py) and the checkpoint at which the
+chain begins (expiry.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, Min, OuterRef
+from django.db.models import Exists, Max, Min, OuterRef, Subquery
+from django.utils import timezone
 
-from portal.audit.models import AuditEvent, AuditSeal
-from portal.secret_files import UNUSED
+from portal.audit import checkpoints, keys, redactions
+from portal.audit.content import COLUMNS, canonical, facts_of, seal_content
+from portal.audit.models import AuditCheckpoint, AuditEvent, AuditRedaction, AuditSeal
 
 log = structlog.get_logger(__name__)
 
-GENESIS = "0" * 64
+GENESIS = checkpoints.GENESIS
 # Transactions commit out of order: an event may become visible after ones with higher ids were sealed.
 _LATE = 10_000
-_SIGNED = (
-    "id",
-    "actor_id",
-    "actor_label",
-    "actor_role",
-    "verb",
-    "object_type",
-    "object_label",
-    "customer_label",
-    "before",
-    "after",
-    "reason",
-    "ip",
-    "request_id",
-)
-_SIGNED_IDS = ("public_id", "object_id", "customer_id", "account_id")
+_AT_ONCE = 2000
+_OF_SEAL = ("seq", "event_id", "prev_hash", "row_hash", "sealed_at", "key_id")
 
 
-def canonical(event: AuditEvent) -> bytes:
-    """Return the event as bytes, identical on both databases and for as long as these names are unchanged."""
-    facts: dict[str, Any] = {name: getattr(event, name) for name in _SIGNED}
-    facts |= {name: str(getattr(event, name) or "") for name in _SIGNED_IDS}
-    facts["at"] = event.at.astimezone(UTC).isoformat(timespec="microseconds")
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+class OutdatedKey(Exception):
+    """The chain was continued under a key that this process doesn't know: it has to be started again."""
 
 
-def row_hash(seq: int, prev_hash: str, event: AuditEvent) -> str:
-    if settings.AUDIT_KEY == UNUSED:
-        raise ImproperlyConfigured("This process has no AUDIT_KEY, so it can neither seal nor verify the audit log.")
-    message = f"{seq}\n{prev_hash}\n".encode() + canonical(event)
-    return hmac.new(settings.AUDIT_KEY.encode(), message, hashlib.sha256).hexdigest()
+class Sealed(NamedTuple):
+    """A seal with the columns of its event, and the event's newest redaction."""
+
+    seal: AuditSeal
+    facts: dict[str, Any]
+    redaction: AuditRedaction | None
+
+
+def row_hash(seal: AuditSeal, content: bytes) -> str:
+    """Return the hash that this seal of an event, as `canonical` bytes, has to have; "" if its key is unknown."""
+    return keys.sign(seal_content(seal, content), key_id=seal.key_id)
 
 
 def seal_pending(*, limit: int = 1000) -> int:
     """Seal the oldest unsealed events, at most `limit`; return how many, 0 if another sealer was first.
 
-    Two sealers cannot fork the chain: number, predecessor and event of a seal are unique.
+    Two sealers cannot fork the chain: number, predecessor and event of a seal are unique. Raises `OutdatedKey`.
     """
     try:
         with transaction.atomic():
@@ -77,72 +64,153 @@ def seal_pending(*, limit: int = 1000) -> int:
 
 def _seal_pending(limit: int) -> int:
     last = AuditSeal.objects.order_by("-seq").first()
+    if last and last.key_id and last.key_id not in keys.keyring():
+        raise OutdatedKey("The audit log was sealed with a newer AUDIT_KEY. Restart this process with it.")
     seq, prev = (last.seq, last.row_hash) if last else (0, GENESIS)
     newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
     waiting = AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE).order_by("id")[:limit]
     seals = []
     for event in waiting:
         seq += 1
-        made = row_hash(seq, prev, event)
-        seals.append(AuditSeal(seq=seq, event=event, prev_hash=prev, row_hash=made))
-        prev = made
+        seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.current_key_id())
+        seal.row_hash = prev = row_hash(seal, canonical(facts_of(event)))
+        seals.append(seal)
     AuditSeal.objects.bulk_create(seals)
     if seals:
-        log.info("audit sealed", head=f"{seq}:{prev}")
+        log.info("audit sealed", head=f"{seq}:{prev}", key_id=seals[-1].key_id)
     return len(seals)
 
 
 @dataclass
 class ChainFinding:
-    """Result of a verification. `problems` are sentences; none means that the log is intact."""
+    """Result of a verification. `problems` are sentences; none means that the log is intact.
 
+    `first` is the first seal that is there, `sealed` the last one. `notes` say what could not be compared.
+    """
+
+    first: int = 1
     sealed: int = 0
     unsealed: int = 0
+    redacted: int = 0
     head: str = ""
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def verify_chain(*, head: str = "", at_most: int = 100) -> ChainFinding:
     """Verify the whole chain. `head` ("seq:hash", from the log of an earlier sealing) also detects a removed end."""
-    found = ChainFinding(head=f"0:{GENESIS}")
-    noted_seq, _, noted_hash = head.partition(":")
-    for problem in _walk(found, noted_seq, noted_hash):
+    while True:
+        begin = checkpoints.newest()
+        found = _verify_from(begin, head=head, at_most=at_most)
+        if not found.problems or checkpoints.newest().n == begin.n:
+            return found
+        # Retention removed events meanwhile.
+
+
+def _verify_from(begin: AuditCheckpoint, *, head: str, at_most: int) -> ChainFinding:
+    found = ChainFinding(first=begin.first_seq, sealed=begin.first_seq - 1)
+    found.head = f"{found.sealed}:{begin.prev_hash}"
+    for problem in _problems(found, begin, head):
         found.problems.append(problem)
         if len(found.problems) >= at_most:
-            return found
-    if head and (not noted_seq.isdigit() or int(noted_seq) > found.sealed):
-        found.problems.append(
-            f"The chain ends at seal {found.sealed}, but the given head is {noted_seq}. Events at the end were removed."
-        )
-    _look_for_unsealed(found)
+            break
     return found
 
 
-def _walk(found: ChainFinding, noted_seq: str, noted_hash: str) -> Iterator[str]:
-    expected = GENESIS
-    for seal in AuditSeal.objects.order_by("seq").select_related("event").iterator(chunk_size=2000):
+def _problems(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
+    yield from checkpoints.problems(begin)
+    yield from redactions.problems(first=begin.first_redaction)
+    yield from _walk(found, begin, head)
+    yield from _look_for_unsealed(found)
+
+
+def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
+    noted_seq, _, noted_hash = head.partition(":")
+    expected = begin.prev_hash
+    if noted_seq == str(found.sealed) and noted_hash != expected:
+        yield f"Seal {found.sealed} does not match the given head."
+    elif noted_seq.isdigit() and int(noted_seq) < found.sealed:
+        found.notes.append(f"Seal {noted_seq} was removed by retention, so the given head can't be compared.")
+    check = SealCheck()
+    for each in sealed_events():
+        seal = each.seal
         found.sealed += 1
+        found.redacted += each.redaction is not None
         if seal.seq != found.sealed:
             yield f"Seal {found.sealed} or its event is missing. The next seal is {seal.seq}."
             found.sealed = seal.seq
         if seal.prev_hash != expected:
             yield f"Seal {seal.seq} does not match the previous seal."
-        if seal.row_hash != row_hash(seal.seq, seal.prev_hash, seal.event):
-            yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was sealed."
+        yield from check.problems(each)
         if str(seal.seq) == noted_seq and seal.row_hash != noted_hash:
             yield f"Seal {seal.seq} does not match the given head."
         expected = seal.row_hash
         found.head = f"{seal.seq}:{seal.row_hash}"
+    if head and (not noted_seq.isdigit() or int(noted_seq) > found.sealed):
+        yield (
+            f"The chain ends at seal {found.sealed}, but the given head is {noted_seq}. Events at the end were removed."
+        )
     # One query, not two counts: events may be sealed meanwhile.
     if AuditSeal.objects.filter(~Exists(AuditEvent.objects.filter(pk=OuterRef("event_id")))).exists():
         yield "A sealed event was removed."
 
 
-def _look_for_unsealed(found: ChainFinding) -> None:
+def sealed_events(*, at_once: int = _AT_ONCE) -> Iterator[Sealed]:
+    """Yield seals with the columns of their events and the newest redaction, in the order of the chain."""
+    names = [f"event__{name}" for name in COLUMNS]
+    # In the same query: an event and its redaction change together.
+    newest = AuditRedaction.objects.filter(event_id=OuterRef("event_id")).order_by("-n").values("n")[:1]
+    seals = AuditSeal.objects.order_by("seq").values_list(*_OF_SEAL, *names, Subquery(newest))
+    start = -1
+    while rows := list(seals.filter(seq__gt=start)[:at_once]):
+        redacted = redactions.by_number(row[-1] for row in rows)
+        for row in rows:
+            seal = AuditSeal(**dict(zip(_OF_SEAL, row, strict=False)))
+            facts = dict(zip(COLUMNS, row[len(_OF_SEAL) :], strict=False))
+            yield Sealed(seal, facts, redacted.get(row[-1]))
+        start = rows[-1][0]
+
+
+class SealCheck:
+    """Compares seals with their events. Keys succeed each other: one from before the last key seals no more."""
+
+    def __init__(self) -> None:
+        self._newest_first = list(keys.keyring())
+        self._age = len(self._newest_first)
+
+    def problems(self, sealed: Sealed) -> Iterator[str]:
+        seal = sealed.seal
+        if seal.key_id:
+            if seal.key_id not in self._newest_first:
+                yield f"Seal {seal.seq} was made with the key {seal.key_id}, which is not in AUDIT_KEY_FALLBACKS."
+                return
+            age = self._newest_first.index(seal.key_id)
+            if age > self._age:
+                yield f"Seal {seal.seq} was made with a former key, after a newer one was in use."
+            self._age = min(age, self._age)
+        content = canonical(sealed.facts)
+        if sealed.redaction is not None:
+            if not redactions.fits(sealed.redaction, seal, content):
+                yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was redacted."
+        elif not self._fits(seal, content):
+            yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was sealed."
+
+    def _fits(self, seal: AuditSeal, content: bytes) -> bool:
+        if seal.key_id:
+            return row_hash(seal, content) == seal.row_hash
+        message = seal_content(seal, content)
+        for age in range(min(self._age, len(self._newest_first) - 1), -1, -1):
+            if keys.sign(message, key_id=self._newest_first[age]) == seal.row_hash:
+                self._age = age
+                return True
+        return False
+
+
+def _look_for_unsealed(found: ChainFinding) -> Iterator[str]:
     """Count unsealed events, and report one far older than the newest sealed event: it was inserted later."""
     waiting = AuditEvent.objects.filter(seal__isnull=True)
     found.unsealed = waiting.count()
     oldest = waiting.aggregate(id=Min("id"))["id"]
     newest = AuditSeal.objects.aggregate(id=Max("event_id"))["id"]
     if oldest is not None and newest is not None and oldest <= newest - _LATE:
-        found.problems.append(f"Event {oldest} was not sealed although later events were. It was inserted later.")
+        yield f"Event {oldest} was not sealed although later events were. It was inserted later."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -50,13 +51,18 @@ class AuditEvent(models.Model):
 
 
 class AuditSeal(models.Model):
-    """One link of the hash chain; altering, removing, swapping or inserting one breaks it."""
+    """One link of the hash chain; altering, removing, swapping or inserting one breaks it.
+
+    `key_id` is that of the key it was made with (portal/audit/keys.py). "": a release before that sealed it, and its
+    hash doesn't cover `sealed_at`.
+    """
 
     seq = models.PositiveBigIntegerField(unique=True)
     event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, related_name="seal")
     prev_hash = models.CharField(max_length=64, unique=True)
     row_hash = models.CharField(max_length=64, unique=True)
     sealed_at = models.DateTimeField(default=timezone.now)
+    key_id = models.CharField(max_length=12, default="", db_default="", blank=True)
 
     class Meta:
         ordering = ("seq",)
@@ -80,3 +86,60 @@ class ErasurePermit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.of_table} {self.row}"
+
+
+def _kept(to: str) -> models.ForeignKey[Any, Any]:
+    """A reference that outlives its event: retention removes events, and what is signed keeps their numbers."""
+    return models.ForeignKey(to, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+
+
+class AuditRedaction(models.Model):
+    """A signed erasure of personal data in one event (portal/audit/redaction.py). Verification takes the event's
+    content as this row has it, in place of the sealed one.
+
+    `seq` and `row_hash` are those of the event's seal, `content_hash` the keyed hash of the new content. The event
+    `ordered_by` names the rows of its batch, and is sealed itself.
+    """
+
+    n = models.PositiveBigIntegerField(primary_key=True)
+    event = _kept("audit.AuditEvent")
+    seq = models.PositiveBigIntegerField()
+    row_hash = models.CharField(max_length=64)
+    content_hash = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    ordered_by = _kept("audit.AuditEvent")
+    key_id = models.CharField(max_length=12)
+    signature = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ("n",)
+
+    def __str__(self) -> str:
+        return f"{self.n} {self.content_hash[:12]}"
+
+
+class AuditCheckpoint(models.Model):
+    """A signed beginning of the chain, after retention removed what was before (portal/audit/expiry.py).
+
+    `first_seq` is the first seal that remains, `prev_hash` the hash before it. `removed` events, of the times between
+    `from_at` and `until_at`, went with this checkpoint. `first_redaction` is the first redaction that remains. The
+    event `ordered_by` names the checkpoint, and is sealed itself.
+    """
+
+    n = models.PositiveIntegerField(primary_key=True)
+    first_seq = models.PositiveBigIntegerField()
+    prev_hash = models.CharField(max_length=64)
+    removed = models.PositiveBigIntegerField()
+    from_at = models.DateTimeField()
+    until_at = models.DateTimeField()
+    first_redaction = models.PositiveBigIntegerField()
+    at = models.DateTimeField()
+    ordered_by = _kept("audit.AuditEvent")
+    key_id = models.CharField(max_length=12)
+    signature = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ("n",)
+
+    def __str__(self) -> str:
+        return f"{self.n} from {self.first_seq}"

@@ -169,6 +169,8 @@ VERBS: dict[str, Verb] = {
     "personal_data.erasure_requested": Verb(_("Personal data erasure requested"), "trash", alerts=True),
     "personal_data.erased": Verb(_("Personal data erased"), "trash"),
     "personal_data.request_expired": Verb(_("Personal data request expired"), "clock"),
+    "audit.redacted": Verb(_("Personal data erased from the audit log"), "circle-minus"),
+    "audit.expired": Verb(_("Oldest audit events removed"), "trash"),
     "staff.invited": Verb(_("Team member invited"), "user-plus"),
     "staff.role_changed": Verb(_("Team member role changed"), "user-shield"),
     "role.created": Verb(_("Role created"), "user-shield", alerts=True),

@@ -19,7 +19,8 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from portal import audit
-from portal.audit import chain
+from portal.audit import chain, keys
+from portal.audit.content import canonical, facts_of
 from portal.audit.models import AuditEvent, AuditSeal
 from portal.audit.tasks import seal
 
@@ -74,14 +75,14 @@ def test_sealing_during_verification_raises_no_alarm(monkeypatch: pytest.MonkeyP
     _events(3)
     chain.seal_pending()
     _events(2, start=3)
-    look = chain.row_hash
+    look = chain.canonical
 
-    def somebody_seals_meanwhile(*told: Any) -> str:
+    def somebody_seals_meanwhile(facts: dict[str, Any]) -> bytes:
         monkeypatch.undo()
         assert chain.seal_pending() == 2
-        return look(*told)
+        return look(facts)
 
-    monkeypatch.setattr(chain, "row_hash", somebody_seals_meanwhile)
+    monkeypatch.setattr(chain, "canonical", somebody_seals_meanwhile)
     assert chain.verify_chain().problems == []
 
 
@@ -150,9 +151,14 @@ def test_every_column_of_an_event_is_sealed() -> None:
     facts |= {"at": at, "id": 1, "actor_id": 1, "before": {"n": 1}, "after": {"n": 1}, "ip": "192.0.2.1"}
     facts |= {name: next(ids) for name in ("public_id", "object_id", "customer_id", "account_id")}
     others = facts | dict.fromkeys(facts, "y") | {"at": at + timedelta(microseconds=1), "id": 2, "actor_id": 2}
-    sealed = chain.row_hash(1, chain.GENESIS, AuditEvent(**facts))
-    changed = {name: chain.row_hash(1, chain.GENESIS, AuditEvent(**facts | {name: others[name]})) for name in facts}
+    sealed = _hash_of(facts)
+    changed = {name: _hash_of(facts | {name: others[name]}) for name in facts}
     assert [name for name, found in changed.items() if found == sealed] == []
+
+
+def _hash_of(facts: dict[str, Any]) -> str:
+    seal = AuditSeal(seq=1, prev_hash=chain.GENESIS, key_id=keys.current_key_id())
+    return chain.row_hash(seal, canonical(facts_of(AuditEvent(**facts))))
 
 
 def test_a_cut_off_end_is_found_by_a_head_noted_before() -> None:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from portal import make_secrets, secret_files
 from portal.audit import chain
-from portal.audit.models import AuditEvent
+from portal.audit.models import AuditSeal
 from tests.house.test_deploy import PRODUCTION, _run, _settings
 
 NASTY = "p@ss:w/rd?#%25 +é"
@@ -169,4 +169,4 @@ class TestMake:
 def test_a_process_without_the_audit_key_seals_nothing(settings: Settings) -> None:
     settings.AUDIT_KEY = secret_files.UNUSED
     with pytest.raises(ImproperlyConfigured, match="no AUDIT_KEY"):
-        chain.row_hash(1, chain.GENESIS, AuditEvent())
+        chain.row_hash(AuditSeal(seq=1, prev_hash=chain.GENESIS), b"")
