@@ -65,9 +65,7 @@ class Declaration:
         """The columns in which words are looked for. What a file contains is decided by the one who writes it."""
         columns = self.table._meta
         return tuple(
-            name
-            for name in (*self.erased, *self.kept)
-            if columns.get_field(name).get_internal_type() != "BinaryField"
+            name for name in (*self.erased, *self.kept) if columns.get_field(name).get_internal_type() != "BinaryField"
         )
 
     @property
@@ -127,6 +125,16 @@ def known_contact(addresses: Iterable[str]) -> Known:
 def all_addresses() -> Iterable[str]:
     for read in _addresses:
         yield from read()
+
+
+def customer_ids(customers: Iterable[int]) -> list[Any]:
+    """Return the public IDs of customers, by which audit events name them."""
+    tables = [each.table for each in _declared.values() if each.of_customer == "pk"]
+    return [
+        pk
+        for table in tables
+        for pk in table._base_manager.filter(pk__in=customers).values_list("public_id", flat=True)
+    ]
 
 
 def reasons_against(subject: Any) -> list[str]:

@@ -16,5 +16,7 @@ declare(
     of_user="actor",
     by="portal.audit.redaction",
 )
-declare("audit.AuditSeal", plain="prev_hash row_hash")
+declare("audit.AuditSeal", plain="prev_hash row_hash key_id")
+declare("audit.AuditRedaction", plain="row_hash content_hash key_id signature")
+declare("audit.AuditCheckpoint", plain="prev_hash key_id signature")
 declare("audit.ErasurePermit", plain="of_table")

@@ -37,6 +37,11 @@ class Words:
                 self._by_form.setdefault(form.casefold(), written)
         self.anchors = _anchors(replacements)
 
+    @property
+    def forms(self) -> list[str]:
+        """The words in every form in which they are found."""
+        return sorted(self._by_form)
+
     def __bool__(self) -> bool:
         return bool(self._by_form)
 

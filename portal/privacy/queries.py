@@ -11,7 +11,7 @@ from portal.access.models import User
 from portal.encryption import DecryptionError
 from portal.personal_data import Declaration, personal_tables
 from portal.privacy.models import SubjectRequest
-from portal.privacy.worker import AUDIT
+from portal.privacy.rows import AUDIT
 
 SHOWN = 50
 
@@ -51,9 +51,7 @@ def request_page(request: SubjectRequest) -> RequestPage:
     except DecryptionError:
         subject = None
     tables = {each.model: each for each in personal_tables()}
-    places = [
-        _place(tables[model], counts, request) for model, counts in request.found.items() if model in tables
-    ]
+    places = [_place(tables[model], counts, request) for model, counts in request.found.items() if model in tables]
     places.sort(key=lambda each: -(each.rows + each.changed + each.kept))
     kept = [(each.name, reason) for each in places for reason in each.reasons]
     words = [*subject.words, *subject.names_alone] if subject else []

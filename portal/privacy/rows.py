@@ -16,13 +16,14 @@ from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast
 
 from portal.audit.permits import permit_erasure
-from portal.personal_data import Declaration
+from portal.personal_data import Declaration, customer_ids
 from portal.privacy.matching import Words
 from portal.privacy.subjects import Subject
 
 WINDOW = 5000
 # A column's text, to filter it in SQL.
 _AS_TEXT = "_text_of_{}"
+AUDIT = "audit.AuditEvent"
 ERASED_NAME, ERASED_WORD = "Erased person {}", "[erased]"
 
 
@@ -42,7 +43,7 @@ def search_for(subject: Subject, code: str) -> Search:
     """Return the search, with the pseudonyms of `code` as replacements. An address stays a valid one."""
     everywhere = {each: f"erased-{code.lower()}@erased.invalid" for each in subject.addresses}
     everywhere |= {each: ERASED_NAME.format(code) for each in subject.names}
-    alone = {each: ERASED_WORD for each in subject.names_alone}
+    alone = dict.fromkeys(subject.names_alone, ERASED_WORD)
     return Search(subject, Words(everywhere), Words(everywhere | alone))
 
 
@@ -91,7 +92,17 @@ def _with_words(rows: models.QuerySet[Any], each: Declaration, words: Words) -> 
             yield Found(pk, hits, words)
 
 
+def own_events(subject: Subject) -> Q:
+    """Match the audit events of the person's customers, and those about or by the team member."""
+    own = Q(customer_id__in=customer_ids(subject.customers))
+    if subject.user is not None:
+        own |= Q(actor=subject.user.pk) | Q(object_id=subject.user.public_id)
+    return own
+
+
 def _own(each: Declaration, subject: Subject) -> Q | None:
+    if each.model == AUDIT:
+        return own_events(subject)
     if each.of_customer and subject.customers and subject.names_alone:
         return Q(**{f"{each.of_customer}__in": subject.customers})
     if each.of_user and subject.user is not None:

@@ -37,7 +37,10 @@ def person_search(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             found = commands.search(
-                command_of(request, now=database_now()), kind=typed["kind"], email=typed["email"], others=typed["others"]
+                command_of(request, now=database_now()),
+                kind=typed["kind"],
+                email=typed["email"],
+                others=typed["others"],
             )
         except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
@@ -100,9 +103,7 @@ def request_erase(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         blocked = commands.why_not_erasable(command_of(request), found) if found.is_open else []
     except DecryptionError as error:
         blocked = [str(error)]
-    return _page(
-        request, "privacy/erase.html", found, form=form, blocked=blocked, status=422 if form.errors else 200
-    )
+    return _page(request, "privacy/erase.html", found, form=form, blocked=blocked, status=422 if form.errors else 200)
 
 
 def _request_or_404(public_id: uuid.UUID) -> SubjectRequest:

@@ -13,7 +13,9 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 
+from portal.access.models import User
 from portal.audit.redaction import redact
 from portal.clock import database_now
 from portal.commands import Command
@@ -21,9 +23,10 @@ from portal.leases import AT_ONCE, work_on
 from portal.personal_data import Declaration, personal_tables, reasons_against
 from portal.privacy import erased
 from portal.privacy.export import write_export
+from portal.privacy.matching import Words
 from portal.privacy.members import erase_member
 from portal.privacy.models import KEPT_FOR, SubjectRequest
-from portal.privacy.rows import Search, erase_rows, found_rows, next_window, rows_of_user, search_for
+from portal.privacy.rows import AUDIT, Search, erase_rows, found_rows, next_window, own_events, rows_of_user, search_for
 
 log = structlog.get_logger(__name__)
 State = SubjectRequest.State
@@ -31,7 +34,6 @@ TRIES = 5
 SECONDS = 60.0
 # Times that an erasure goes through all tables, because rows with the words appeared meanwhile.
 ROUNDS = 2
-AUDIT = "audit.AuditEvent"
 
 
 def due_requests(*, now: datetime) -> list[int]:
@@ -187,15 +189,22 @@ def _erase_member(row: SubjectRequest, search: Search) -> timedelta | None:
 
 
 def _erase_audit_events(row: SubjectRequest, search: Search) -> timedelta | None:
-    command = Command(row.requested_by)
-    changed = redact(
-        command,
-        words=(*search.subject.words, *search.subject.names_alone),
-        user=search.subject.user,
-        progress=lambda _n: row.renew(now=database_now()),
-    )
+    changed = 0
+    if search.subject.names_alone:
+        changed = _redact(row, search.own, within=own_events(search.subject))
+    changed += _redact(row, search.everywhere, user=search.subject.user)
     found = _added(row.found, AUDIT, {"changed": changed})
     return _go_to(row, "check", found={model: _without_kept(counts) for model, counts in found.items()})
+
+
+def _redact(row: SubjectRequest, words: Words, *, user: User | None = None, within: Q | None = None) -> int:
+    return redact(
+        Command(row.requested_by),
+        words=words.forms,
+        user=user,
+        within=within,
+        progress=lambda _n: row.renew(now=database_now()),
+    )
 
 
 def _without_kept(counts: dict[str, int]) -> dict[str, int]:

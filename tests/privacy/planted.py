@@ -32,9 +32,7 @@ def planted_customer(**more: Any) -> Customer:
 
 def gone_account(customer: Customer | None = None, **more: Any) -> Account:
     """An account of the person that no longer exists at its provider, so that nothing blocks the erasure."""
-    return AccountFactory(
-        customer=customer or planted_customer(), state="deleted", desired_state="deleted", **more
-    )
+    return AccountFactory(customer=customer or planted_customer(), state="deleted", desired_state="deleted", **more)
 
 
 def admin() -> User:

@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from customers.models import Account, Attempt, Customer, Note, Operation, Step
 from portal.access.models import User
+from portal.audit import record
+from portal.audit.chain import seal_pending, verify_chain
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.personal_data import Declaration
@@ -21,7 +23,18 @@ from portal.privacy import commands, rows, worker
 from portal.privacy.models import ErasedSubject, SubjectRequest
 from portal.refusals import Refusal
 from tests.privacy.planted import (
-    EMAIL, FIRST, LAST, NAME, admin, command, erased, gone_account, planted_customer, searched, settled, traces,
+    EMAIL,
+    FIRST,
+    LAST,
+    NAME,
+    admin,
+    command,
+    erased,
+    gone_account,
+    planted_customer,
+    searched,
+    settled,
+    traces,
 )  # fmt: skip
 from tests.support.factories import AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
@@ -255,6 +268,35 @@ def test_the_end_is_audited_and_listed_without_the_words(customer: Customer) -> 
     assert len(listed.hashes) == 1
     assert EMAIL not in str(listed.hashes)
     assert (request.subject_sealed, request.subject().words) == ("", ())
+
+
+class TestTheAuditLog:
+    def test_events_lose_the_words_and_the_chain_is_valid(self, customer: Customer) -> None:
+        other = CustomerFactory(first_name=FIRST)
+        told = {"email": EMAIL, "first_name": FIRST, "last_name": LAST}
+        mine = record(actor=None, verb="customer.created", obj=customer, after=told, reason=f"for {NAME}")
+        theirs = record(actor=None, verb="customer.created", obj=other, after={"first_name": FIRST})
+        seal_pending()
+        request = erased(searched())
+        mine.refresh_from_db()
+        theirs.refresh_from_db()
+        assert mine.after == {"email": "[erased]", "first_name": "[erased]", "last_name": "[erased]"}
+        assert (mine.reason, theirs.after) == ("for [erased]", {"first_name": FIRST})
+        assert request.found["audit.AuditEvent"]["changed"] == 1
+        seal_pending()
+        assert verify_chain().problems == []
+
+    def test_a_member_of_one_name_is_not_named(self) -> None:
+        member = UserFactory(name="Cora", email=EMAIL)
+        did = record(actor=member, verb="note.added", obj=None, after={"text": "Cora was here"})
+        about = record(actor=None, verb="staff.invited", obj=member)
+        other = record(actor=None, verb="note.added", obj=None, after={"text": "Cora is a name"})
+        User.objects.filter(pk=member.pk).update(is_active=False)
+        erased(searched(EMAIL, kind="member"))
+        for each in (did, about, other):
+            each.refresh_from_db()
+        assert (did.actor_label, did.after["text"]) == ("[erased]", "[erased] was here")
+        assert (about.object_label, other.after["text"]) == ("[erased]", "Cora is a name")
 
 
 def test_an_earlier_request_about_the_person_loses_its_words(customer: Customer) -> None:
