@@ -129,12 +129,8 @@ def all_addresses() -> Iterable[str]:
 
 def customer_ids(customers: Iterable[int]) -> list[Any]:
     """Return the public IDs of customers, by which audit events name them."""
-    tables = [each.table for each in _declared.values() if each.of_customer == "pk"]
-    return [
-        pk
-        for table in tables
-        for pk in table._base_manager.filter(pk__in=customers).values_list("public_id", flat=True)
-    ]
+    tables = [each.table._base_manager for each in _declared.values() if each.of_customer == "pk"]
+    return [pk for table in tables for pk in table.filter(pk__in=customers).values_list("public_id", flat=True)]
 
 
 def reasons_against(subject: Any) -> list[str]:

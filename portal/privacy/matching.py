@@ -1,7 +1,7 @@
 """Words of a person in stored values: found in any case and spelling, and replaced by a pseudonym.
 
 A value is text, JSON, or bytes. A word counts as a whole one: "ann@x.example" is not in "joann@x.example". It is also
-found as URLs, JSON and HTML write it.
+found as URLs, JSON and HTML write it, and at the end of a long text where it was cut off.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from portal.texts import Text
 # Shorter runs of letters select too much to be a filter.
 _LEAST_RUN = 2
 _RUN = re.compile(r"[A-Za-z0-9]+")
+# A run that is long enough to be the filter although a later one is longer, and texts that may have been cut off.
+_GOOD_RUN, _CUT_FROM = 3, 60
 _BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 # What else can be a part of the local part or the domain of another address.
 _BEFORE_ADDRESS, _AFTER_ADDRESS = r"(?<![\w.+\-])", r"(?![\w\-]|\.\w)"
@@ -35,6 +37,7 @@ class Words:
         for word, replacement in replacements.items():
             for form, written in _forms(word, replacement):
                 self._by_form.setdefault(form.casefold(), written)
+        self._replacements = replacements
         self.anchors = _anchors(replacements)
 
     @property
@@ -51,14 +54,35 @@ class Words:
         return re.compile("|".join(_bounded(each) for each in forms), re.IGNORECASE)
 
     def found_in(self, value: Any) -> bool:
-        return any(self._pattern.search(text) for text in texts_of(value))
+        return any(self._pattern.search(text) or self.cut_off(text)[0] for text in texts_of(value))
+
+    def cut_words(self, value: Any) -> set[str]:
+        """Return the beginnings of words with which texts in the value end, as they are written there."""
+        return {cut for text in texts_of(value) if (cut := self.cut_off(text)[0])}
+
+    def cut_off(self, text: str) -> tuple[str, str]:
+        """Return the beginning of a word with which a long text ends, and what replaces it; empty if there is none."""
+        if len(text) < _CUT_FROM:
+            return "", ""
+        end = text.rstrip("…")
+        folded = end.casefold()
+        for word, replacement in self._replacements.items():
+            least = _anchor(word)[1] + 2
+            for length in range(len(word) - 1, least - 1, -1):
+                if folded.endswith(word[:length].casefold()):
+                    before = end[: len(end) - length][-1:]
+                    if not (before.isalnum() or before in tuple(".+-_") and "@" in word):
+                        return end[len(end) - length :], replacement
+        return "", ""
 
     def replaced(self, value: Any) -> Any:
         """Return the value with every word replaced; keys of JSON too."""
         if isinstance(value, Text):
             return Text(value.code, self.replaced(value.params))
         if isinstance(value, str):
-            return self._pattern.sub(self._replacement, value)
+            whole = self._pattern.sub(self._replacement, value)
+            cut, replacement = self.cut_off(whole)
+            return whole if not cut else whole[: whole.rindex(cut)] + replacement
         if isinstance(value, dict):
             return {self.replaced(key): self.replaced(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
@@ -111,7 +135,16 @@ def _bounded(form: str) -> str:
 
 
 def _anchors(words: Iterable[str]) -> tuple[str, ...] | None:
-    """Return for each word its longest run of plain letters, which every form of it contains; None if a word has no
-    such run, so that no filter of the database can find it."""
-    runs = [max(_RUN.findall(word), key=len, default="") for word in words]
+    """Return for each word a run of plain letters that every form of it contains; None if a word has no such run, so
+    that no filter of the database can find it."""
+    runs = [_anchor(word)[0] for word in words]
     return tuple(sorted(set(runs))) if all(len(run) >= _LEAST_RUN for run in runs) else None
+
+
+def _anchor(word: str) -> tuple[str, int]:
+    """Return the first run of plain letters that is long enough, or the longest, and where it ends."""
+    runs = list(_RUN.finditer(word))
+    found = next((run for run in runs if len(run[0]) >= _GOOD_RUN), None) or max(
+        runs, key=lambda run: len(run[0]), default=None
+    )
+    return (found[0], found.end()) if found else ("", len(word))

@@ -36,12 +36,8 @@ def person_search(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
         try:
-            found = commands.search(
-                command_of(request, now=database_now()),
-                kind=typed["kind"],
-                email=typed["email"],
-                others=typed["others"],
-            )
+            command = command_of(request, now=database_now())
+            found = commands.search(command, kind=typed["kind"], email=typed["email"], others=typed["others"])
         except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:

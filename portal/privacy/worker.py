@@ -23,7 +23,6 @@ from portal.leases import AT_ONCE, work_on
 from portal.personal_data import Declaration, personal_tables, reasons_against
 from portal.privacy import erased
 from portal.privacy.export import write_export
-from portal.privacy.matching import Words
 from portal.privacy.members import erase_member
 from portal.privacy.models import KEPT_FOR, SubjectRequest
 from portal.privacy.rows import AUDIT, Search, erase_rows, found_rows, next_window, own_events, rows_of_user, search_for
@@ -189,18 +188,32 @@ def _erase_member(row: SubjectRequest, search: Search) -> timedelta | None:
 
 
 def _erase_audit_events(row: SubjectRequest, search: Search) -> timedelta | None:
-    changed = 0
+    cut, changed = _cut_words(row, search), 0
     if search.subject.names_alone:
-        changed = _redact(row, search.own, within=own_events(search.subject))
-    changed += _redact(row, search.everywhere, user=search.subject.user)
+        changed = _redact(row, [*search.own.forms, *cut], within=own_events(search.subject))
+    changed += _redact(row, [*search.everywhere.forms, *cut], user=search.subject.user)
     found = _added(row.found, AUDIT, {"changed": changed})
     return _go_to(row, "check", found={model: _without_kept(counts) for model, counts in found.items()})
 
 
-def _redact(row: SubjectRequest, words: Words, *, user: User | None = None, within: Q | None = None) -> int:
+def _cut_words(row: SubjectRequest, search: Search) -> list[str]:
+    """Return the beginnings of words with which labels of audit events end that were too long."""
+    events = next(each for each in personal_tables() if each.model == AUDIT)
+    found: set[str] = set()
+    after, more = None, True
+    while more:
+        until, more = next_window(events.table, after)
+        for event in found_rows(events, search, after=after, until=until) if until is not None else ():
+            found |= event.words.cut_words(list(event.values.values()))
+        row.renew(now=database_now())
+        after = until
+    return sorted(found)
+
+
+def _redact(row: SubjectRequest, words: list[str], *, user: User | None = None, within: Q | None = None) -> int:
     return redact(
         Command(row.requested_by),
-        words=words.forms,
+        words=words,
         user=user,
         within=within,
         progress=lambda _n: row.renew(now=database_now()),

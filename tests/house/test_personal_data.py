@@ -25,6 +25,9 @@ def test_a_column_without_a_decision_is_found(monkeypatch: pytest.MonkeyPatch) -
             class Meta:
                 app_label = "privacy"
 
+            def __str__(self) -> str:
+                return self.entry
+
     monkeypatch.setattr(personal_data.apps, "get_models", lambda **_: [Diary])
     monkeypatch.setattr(personal_data, "_declared", {})
     assert undecided() == ["privacy.Diary.entry has no decision"]

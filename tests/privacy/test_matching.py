@@ -87,7 +87,24 @@ def test_a_stored_sentence_keeps_its_code(words: Words) -> None:
     assert replaced == "Hello Erased person 7F3A"
 
 
+LONG = "A sentence that is longer than sixty characters, so that it was cut off: "
+
+
+@pytest.mark.parametrize("end", [MAIL[:12], MAIL[:-1], MAIL[:20] + "…", NAME[:-1], NAME[:6]])
+def test_a_word_that_was_cut_off_at_the_end_is_found(words: Words, end: str) -> None:
+    assert words.found_in([LONG + end])
+    assert words.cut_words({"text": LONG + end}) == {end.rstrip("…")}
+    assert end.rstrip("…") not in words.replaced(LONG + end)
+    assert words.replaced(LONG + end).startswith(LONG + "Erased person" if "@" not in end else LONG + "erased-")
+
+
+@pytest.mark.parametrize("end", ["Ann", "Ann ", "joann.lee@north", "Lee", "."])
+def test_what_only_looks_cut_off_stays(words: Words, end: str) -> None:
+    assert words.replaced(LONG + end) == LONG + end
+    assert words.replaced("Short: " + MAIL[:12]) == "Short: " + MAIL[:12]
+
+
 def test_anchors_are_in_every_form() -> None:
-    words = Words({NAME: "x", "b\u00fcro@m\u00fcller.example": "y"})
-    assert words.anchors == ("Ann", "example")
+    words = Words({NAME: "x", "b\u00fcro@m\u00fcller.example": "y", "info@x.example": "z"})
+    assert words.anchors == ("Ann", "info", "ller")
     assert Words({"\u674e": "x"}).anchors is None, "no plain letters: the database can't filter"

@@ -42,7 +42,8 @@ def test_from_the_search_to_the_erasure(client: Client) -> None:
     assert "hx-get" in client.get(request.get_absolute_url()).content.decode(), "it polls while the search runs"
     settled(request)
     page = client.get(request.get_absolute_url()).content.decode()
-    assert all(text in page for text in (EMAIL.upper(), LAST, "Where the person appears", "Customers", "Erase data"))
+    assert all(text in page for text in (LAST, "Where the person appears", "Customers", "Erase data"))
+    assert EMAIL in page.casefold()
     preview = client.get(erase_page(request)).content.decode()
     assert "can&#x27;t be undone" in preview
     assert "Closed months and totals don" in preview
