@@ -97,7 +97,9 @@ def fill_tables(customer: Customer, account: Account) -> None:
     MonthClosing.objects.create(
         month=now.date().replace(day=1), n=99, requested_by=person, requested_at=now, not_before=now, state="failed"
     )
-    comparison = InvoiceComparison.objects.filter(closing=None).first()
+    comparison = InvoiceComparison.objects.create(
+        connection=account.connection, month=now.date().replace(day=1), currency="EUR", compared_at=now
+    )
     InvoiceMatch.objects.create(comparison=comparison, n=99, account=account, result="different", kind="base", start_on=now.date(), end_on=now.date())
 
 
@@ -127,9 +129,13 @@ def plant_everywhere(customer: Customer) -> list[str]:
         values = {name: planted_value(each, name) for name in each.erased if column_holds_text(each, name)}
         if not is_own:  # names alone count in rows of their own
             values = {name: without_names_alone(value) for name, value in values.items()}
+        if each.model == "customers.Customer":  # by these the person is known
+            values |= {"first_name": FIRST, "last_name": LAST, "email": EMAIL, "phone": PHONE}
+        if each.model == "billing.Blocker":  # a reason is one of an acceptance
+            values |= {"accepted_at": timezone.now(), "accepted_by": admin()}
         with permit_erasure(each.table, [row.pk]) if each.append_only else unguarded():
             each.table._base_manager.filter(pk=row.pk).update(**values)
-        planted += [f"{each.model}.{name}" for name in values]
+        planted += [f"{each.model}.{name}" for name in values if name in each.erased]
     return planted
 
 
