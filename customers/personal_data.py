@@ -247,7 +247,7 @@ def _contact(addresses: Iterable[str]) -> Known:
 
 def _addresses() -> Iterable[str]:
     for model, column in ((Customer, "email"), (Account, "email"), (RemoteAccount, "email")):
-        yield from model._default_manager.exclude(**{column: ""}).values_list(column, flat=True).iterator()  # type: ignore[attr-defined]  # each has one
+        yield from model._default_manager.exclude(**{column: ""}).values_list(column, flat=True).iterator()
 
 
 def _reasons(subject: Any) -> Iterable[str]:

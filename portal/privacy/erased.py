@@ -94,7 +94,7 @@ def read_list(path: Path) -> list[dict[str, Any]]:
 
 def due_again(paths: Iterable[Path] = ()) -> list[Due]:
     """Return who is in a list and in the database: erased before, and back by a restore."""
-    by_hash = {}
+    by_hash: dict[str, str] = {}
     for entry in [*_stored(), *(entry for path in (list_file(), *paths) for entry in read_list(path))]:
         by_hash |= dict.fromkeys(entry["hashes"], entry["code"])
     found: dict[str, Due] = {}

@@ -92,7 +92,7 @@ def _complete(each: Declaration, search: Search) -> Iterator[dict[str, Any]]:
     names = [column.attname for column in _columns(each) if column.name not in each.secret]
     key = each.table._meta.pk
     for row in rows.order_by("pk").values(*names).iterator(chunk_size=500):
-        yield {"id": row.pop(key.attname if key else "id")} | row
+        yield {"id": row.pop(key.attname)} | row
 
 
 def _columns(each: Declaration) -> Iterable[Any]:
@@ -101,5 +101,5 @@ def _columns(each: Declaration) -> Iterable[Any]:
 
 def _times(each: Declaration, pk: Any) -> dict[str, Any]:
     names = [column.name for column in _columns(each) if isinstance(column, DateTimeField | DateField)]
-    found: dict[str, Any] = each.table._base_manager.filter(pk=pk).values(*names).first() if names else {}
+    found = each.table._base_manager.filter(pk=pk).values(*names).first() if names else None
     return {name: value for name, value in (found or {}).items() if value is not None}

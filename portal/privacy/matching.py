@@ -71,7 +71,7 @@ class Words:
             for length in range(len(word) - 1, least - 1, -1):
                 if folded.endswith(word[:length].casefold()):
                     before = end[: len(end) - length][-1:]
-                    if not (before.isalnum() or before in tuple(".+-_") and "@" in word):
+                    if not (before.isalnum() or (before in tuple(".+-_") and "@" in word)):
                         return end[len(end) - length :], replacement
         return "", ""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q, TextField
@@ -161,7 +162,7 @@ def _erase(each: Declaration, found: Found) -> int:
 def _fitting(each: Declaration, name: str, value: Any) -> Any:
     """Return the value as its column takes it."""
     if each.model == "sessions.Session":
-        return Session.get_session_store_class()().encode(value)
+        return SessionStore().encode(value)
     longest = getattr(each.table._meta.get_field(name), "max_length", None)
     return value[:longest] if isinstance(value, str) and longest else value
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import uuid
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -69,7 +69,7 @@ def request_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 @reauthenticated(minutes=10)
-def request_file(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
+def request_file(request: HttpRequest, public_id: uuid.UUID) -> Any:
     """Send the file of an export to the team member who requested it; each download is audited."""
     found = _request_or_404(public_id)
     if not queries.may_download(person(request), found):

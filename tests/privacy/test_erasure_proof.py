@@ -23,11 +23,27 @@ from django.utils import timezone
 
 from billing.closing.runs.verification import verify_closed_months
 from billing.models import (
-    Decision, ExchangeRate, InvoiceComparison, InvoiceMatch, MonthClosing, Statement, StatementLine, UsagePeriod,
+    Decision,
+    ExchangeRate,
+    InvoiceComparison,
+    InvoiceMatch,
+    MonthClosing,
+    Statement,
+    StatementLine,
+    UsagePeriod,
 )  # fmt: skip
 from customers.directory.commands import add_note, edit_customer
 from customers.models import (
-    Account, Breaker, Customer, DriftIgnore, InvariantCheck, Note, Operation, Recovery, RemoteAccount, UsageReading,
+    Account,
+    Breaker,
+    Customer,
+    DriftIgnore,
+    InvariantCheck,
+    Note,
+    Operation,
+    Recovery,
+    RemoteAccount,
+    UsageReading,
 )  # fmt: skip
 from customers.monitoring import invariants
 from customers.operations import commands as operation_commands
@@ -76,7 +92,8 @@ def fill_tables(customer: Customer, account: Account) -> None:
     operation = Operation.objects.filter(account=account).first()
     Note.objects.create(customer=customer, author=person, text="Note")
     Breaker.objects.create(connection=account.connection)
-    DriftIgnore.objects.create(account=account, field="state", found="x", by=person, reason="x", until_on=now.date(), at=now)
+    today = now.date()
+    DriftIgnore.objects.create(account=account, field="state", found="x", by=person, reason="x", until_on=today, at=now)
     InvariantCheck.objects.create(slot="x", started_at=now)
     Recovery.objects.create(
         connection=account.connection, epoch=1, began_at=now, backup_at=now, remote_account_mark=0, scan_mark=0
@@ -100,7 +117,9 @@ def fill_tables(customer: Customer, account: Account) -> None:
     comparison = InvoiceComparison.objects.create(
         connection=account.connection, month=now.date().replace(day=1), currency="EUR", compared_at=now
     )
-    InvoiceMatch.objects.create(comparison=comparison, n=99, account=account, result="different", kind="base", start_on=now.date(), end_on=now.date())
+    InvoiceMatch.objects.create(
+        comparison=comparison, n=99, account=account, result="different", kind="base", start_on=today, end_on=today
+    )
 
 
 def planted_value(each: Declaration, name: str) -> Any:
@@ -286,7 +305,7 @@ def plant_member(member: User, client: Client) -> None:
     link = SocialAccount.objects.create(
         user=member, provider="x", uid=MEMBER_EMAIL, extra_data={"name": MEMBER_NAME, "email": MEMBER_EMAIL}
     )
-    SocialToken.objects.create(app=app, account=link, token="t", token_secret="s")  # noqa: S106 - no secret
+    SocialToken.objects.create(app=app, account=link, token="t", token_secret="s")
     FormerSsoLink.objects.create(user=member, issuer="x", subject=MEMBER_EMAIL)
     session = client.session
     session["typed"] = MEMBER_NAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
@@ -9,9 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
+from customers.connections import credentials
 from customers.models import Customer, Note
 from portal.audit import record
 from portal.audit.models import AuditEvent
@@ -24,6 +28,7 @@ from tests.support.factories import CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
+NEW_KEY = "t2:" + base64.b64encode(b"another-test-only-key-of-32-byte").decode()
 
 
 def exported(request: SubjectRequest) -> SubjectRequest:
@@ -101,3 +106,15 @@ def test_the_stored_words_and_file_are_encrypted() -> None:
     Customer.objects.all().delete()
     assert not any(EMAIL in str(value) or LAST in str(value) for value in SubjectRequest.objects.values_list().get())
     assert request.subject().addresses == (EMAIL,)
+
+
+def test_words_and_file_move_to_a_new_key(settings: Settings) -> None:
+    planted_customer()
+    request = exported(searched())
+    content = request.file_text()
+    settings.FIELD_KEYS = f"{NEW_KEY},{settings.FIELD_KEYS}"
+    call_command("rotate_field_keys", stdout=io.StringIO())
+    settings.FIELD_KEYS = NEW_KEY
+    request.refresh_from_db()
+    assert (request.subject().addresses, request.file_text()) == ((EMAIL,), content)
+    assert credentials.secrets_by_key() == {"t2": 2}
