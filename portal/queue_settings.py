@@ -56,11 +56,12 @@ QUEUES = (
     ),
     Queue(
         "sync",
-        _("Usage syncs, account list scans, account refreshes, integrity checks, and retention"),
+        _("Usage syncs, account list scans, account refreshes, integrity checks, retention, and personal data requests"),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
         tasks=(
             "billing.*",
+            "privacy.*",
             "customers.walk",
             "customers.read_account",
             "customers.read_usage",
@@ -110,6 +111,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "log the head of the audit log": beat("audit.log_head", 3600.0),
+        "continue personal data requests": beat("privacy.advance_requests", 60.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
         "apply the retention rules": beat("retention.start_nightly", 600.0),
     }

@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "portal.installation",
     "portal.retention",
     "portal.approvals",
+    "portal.privacy",
     "customers",
     "billing",
 ]

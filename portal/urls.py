@@ -11,6 +11,7 @@ urlpatterns = [
     path("", include("customers.urls")),
     path("", include("billing.urls")),
     path("approvals/", include("portal.approvals.urls")),
+    path("personal-data/", include("portal.privacy.urls")),
     path("audit/", include("portal.audit.urls")),
     path("retention/", include("portal.retention.urls")),
     path("help/", help_pages.help_contents, name="help"),

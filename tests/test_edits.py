@@ -332,6 +332,7 @@ sso-confirm sso-connect sso-disconnect sso-invitation sso-start
 access:role-archive access:role-create
 access:staff-disable access:staff-enable access:staff-end-sessions access:staff-invite access:staff-reset-password
 approvals:cancel approvals:decide
+privacy:erase privacy:export privacy:search
 billing:contract-end billing:contract-publish billing:contract-start billing:contract-term-remove
 billing:exchange-rate-add billing:price-add billing:price-draft-start billing:price-import billing:price-list-archive
 billing:price-list-create billing:price-list-restore billing:price-publish billing:price-remove

@@ -25,6 +25,7 @@ from portal import encryption, providers
 from portal.access import second_factor
 from portal.approvals.models import Approval
 from portal.encryption import DecryptionError
+from portal.privacy.models import SubjectRequest
 from portal.providers import Provider, ProviderError, Unsupported
 from portal.refusals import Refusal
 
@@ -175,7 +176,7 @@ def secrets_by_key() -> Counter[str]:
     """Return how many secrets are stored under each field key, by its ID, without decrypting any; those of second
     factors too."""
     found = second_factor.sealed_by_key()
-    for model in (Connection, KeySecret, Approval):
+    for model in (Connection, KeySecret, Approval, SubjectRequest):
         for column in model.SEALED_FIELDS:
             sealed = model._default_manager.order_by().exclude(**{column: ""})
             name = Left(column, StrIndex(column, Value(":")) - 1)

@@ -155,6 +155,9 @@ GROUPS: tuple[tuple[str | Promise, dict[Permission, PermissionLabel]], ...] = (
                 _("Manage team"), _("Invite team members, change their role and access, and create roles.")
             ),
             Permission.VIEW_AUDIT_LOG: PermissionLabel(_("View audit log"), _("Read and export the audit log.")),
+            Permission.HANDLE_PERSONAL_DATA: PermissionLabel(
+                _("Handle personal data"), _("Search, export, and erase the personal data of a person.")
+            ),
         },
     ),
     (

@@ -42,6 +42,7 @@ class Permission(StrEnum):
     MANAGE_APPROVAL_RULES = "manage_approval_rules"
     VIEW_RETENTION = "view_retention"
     MANAGE_RETENTION = "manage_retention"
+    HANDLE_PERSONAL_DATA = "handle_personal_data"
     CREATE_ACCOUNT = "create_account"
     EDIT_CUSTOMER = "edit_customer"
     REFRESH_ACCOUNT = "refresh_account"

@@ -35,6 +35,7 @@ PAGES: tuple[tuple[str, str | Promise], ...] = (
     ("access:staff", _("Team members")),
     ("audit:list", _("Audit log")),
     ("retention:rules", _("Retention")),
+    ("privacy:list", _("Personal data")),
 )
 
 

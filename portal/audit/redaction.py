@@ -47,6 +47,7 @@ def redact(
     *,
     words: Iterable[str],
     user: User | None = None,
+    within: Q | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Replace personal values in all audit events by "[erased]", and return how many events changed.
@@ -54,11 +55,12 @@ def redact(
     `words` are names and email addresses: each is replaced as a whole word, in any case, in every text of an event, the
     values of `before` and `after` included. Of the events that `user` caused, the IP address is removed and the
     actor's name replaced, too; of those about them that nobody signed in caused, the IP address. Works in batches, each
-    a transaction of its own, so that it can be repeated after it was stopped. `progress` is called with the number of
+    a transaction of its own, so that it can be repeated after it was stopped. `within`: only events that fulfill this
+    are changed, for words that others have as well. `progress` is called with the number of
     events changed so far. Needs AUDIT_KEY. Raises `Busy`.
     """
     keys.keyring()
-    values = _Values(words, user)
+    values = _Values(words, user, within)
     command = command.because(values.erased(command.reason))
     changed = 0
     for ids in _batches(values):
@@ -71,8 +73,8 @@ def redact(
 class _Values:
     """The personal values, as a pattern for texts and as a condition for the database."""
 
-    def __init__(self, words: Iterable[str], user: User | None) -> None:
-        self.user = user
+    def __init__(self, words: Iterable[str], user: User | None, within: Q | None = None) -> None:
+        self.user, self.within = user, within or Q()
         self.words = sorted({word.strip() for word in words} - {""}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(_pattern, self.words)) or r"(?!)", re.IGNORECASE)
 
@@ -109,7 +111,7 @@ class _Values:
         if self.user:
             found |= Q(actor=self.user) & (~Q(actor_label=ERASED) | Q(ip__isnull=False))
             found |= Q(actor=None, object_id=self.user.public_id, ip__isnull=False)
-        return events.filter(found)
+        return events.filter(self.within).filter(found)
 
 
 def _pattern(word: str) -> str:

@@ -172,6 +172,7 @@ ASKS_AGAIN = {
     "customers:recovery-release": 10,
     "sso-connect": 10, "sso-disconnect": 10,
     "approvals:decide": 10, "approvals:rule": 10, "retention:rule": 10, "billing:month-close": 10,
+    "privacy:search": 10, "privacy:export": 10, "privacy:file": 10, "privacy:erase": 10,
     "customers:connection-create": 10, "customers:connection-edit": 10, "customers:connection-key": 10,
     "customers:account-delete": 10, "customers:account-sign-in-as": 60,
     "customers:key-create": 10, "customers:key-delete": 10, "customers:key-edit": 10, "customers:key-secret": 10,
@@ -180,7 +181,7 @@ ASKS_AGAIN = {
 # What changes these asks again, whichever route it is; but for those that say why not.
 ABOUT = {
     "manage_team", "manage_connections", "manage_approval_rules", "delete_account", "create_key", "change_key",
-    "delete_key", "reveal_key", "stop_storing_key", "sign_in_as",
+    "delete_key", "reveal_key", "stop_storing_key", "sign_in_as", "handle_personal_data",
 }  # fmt: skip
 NEEDS_NO_CONFIRMATION = {"customers:connection-verify": "reads at the provider"}
 GUARDED = reauthenticated(minutes=1)(_view).__code__  # type: ignore[attr-defined]  # a view is a function

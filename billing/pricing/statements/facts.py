@@ -130,13 +130,13 @@ def _connections() -> dict[int, ConnectionFacts]:
 
 def bare_facts(accounts: QuerySet[Account], world: World) -> dict[int, AccountFacts]:
     """Return the accounts that exist at a provider by key, in its order, without periods, values and readings."""
-    columns = ("pk", "public_id", "customer", "connection", "is_test", "email", "provider_id")
+    columns = ("pk", "public_id", "customer", "connection", "is_test", "provider_id")
     return {
         pk: AccountFacts(
-            pk, public_id, customer, world.connections[connection], is_test, email or provider_id or "",
+            pk, public_id, customer, world.connections[connection], is_test, provider_id or "",
             moves=world.moves.get(pk, ()),
         )
-        for pk, public_id, customer, connection, is_test, email, provider_id in accounts.filter(duplicate_of=None)
+        for pk, public_id, customer, connection, is_test, provider_id in accounts.filter(duplicate_of=None)
         .exclude(provider_id=None)
         .order_by("pk")
         .values_list(*columns)

@@ -48,6 +48,7 @@ class Command(BaseCommand):
             f"Restored {sum(manifest.tables.values())} rows of {manifest.snapshot_at} (release {manifest.version}).\n"
             f"On hold: {n} connections. Next:\n"
             "1. Run: python manage.py migrate\n"
-            "2. Start the workers, the scheduler and the web processes.\n"
-            f"3. Open {reverse('customers:recovery')}, see what happened since, and release each connection."
+            "2. Run: python manage.py repeat_erasures\n"
+            "3. Start the workers, the scheduler and the web processes.\n"
+            f"4. Open {reverse('customers:recovery')}, see what happened since, and release each connection."
         )

@@ -12,9 +12,10 @@ from customers.models import Connection, KeySecret
 from portal import encryption
 from portal.access import second_factor
 from portal.approvals.models import Approval
+from portal.privacy.models import SubjectRequest
 
 PASSES = 5
-Sealed = Connection | KeySecret | Approval
+Sealed = Connection | KeySecret | Approval | SubjectRequest
 
 
 class Command(BaseCommand):
@@ -60,6 +61,7 @@ def _under_another_key() -> Iterator[tuple[Sealed, str]]:
     rows: list[Sealed] = [*Connection.objects.order_by("pk")]
     rows += KeySecret.objects.exclude(sealed="").order_by("pk")
     rows += Approval.objects.exclude(secret_sealed="").order_by("pk")
+    rows += SubjectRequest.objects.exclude(subject_sealed="", file_sealed="").order_by("pk")
     for row in rows:
         for column in row.SEALED_FIELDS:
             if (sealed := getattr(row, column)) and encryption.key_id(sealed) != encryption.current_key_id():

@@ -1,0 +1,48 @@
+"""What is removed with the data of a team member, besides the words in other rows."""
+
+from __future__ import annotations
+
+from allauth.usersessions.models import UserSession
+from django.contrib import auth
+from django.contrib.auth.hashers import make_password
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import F
+
+from portal.access.models import User
+from portal.personal_data import personal_tables
+from portal.privacy.rows import ERASED_NAME, rows_of_user
+from portal.privacy.subjects import Subject
+
+
+def erase_member(subject: Subject, code: str) -> dict[str, int]:
+    """Delete the sessions, second factors and links of a team member, and empty the user itself. The row stays under a
+    pseudonym, because others name it as requester or owner. Returns how many rows of each table were removed."""
+    user = subject.user
+    if user is None:
+        return {}
+    removed = {}
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(
+            email=f"erased-{code.lower()}@erased.invalid",
+            name=ERASED_NAME.format(code),
+            password=make_password(None),
+            timezone="UTC",
+            locale="en",
+            last_seen_at=None,
+            invited_at=None,
+            session_epoch=F("session_epoch") + 1,
+        )
+        removed["sessions.Session"] = _end_sessions(user)
+        for each in personal_tables():
+            if each.removed:
+                removed[each.model] = rows_of_user(each, subject).delete()[0]
+    return {model: n for model, n in removed.items() if n}
+
+
+def _end_sessions(user: User) -> int:
+    keys = set(UserSession.objects.filter(user=user).values_list("session_key", flat=True))
+    for session in Session.objects.iterator():
+        if session.get_decoded().get(auth.SESSION_KEY) == str(user.pk):
+            keys.add(session.session_key)
+    return Session.objects.filter(session_key__in=keys).delete()[0]
