@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -17,6 +18,7 @@ from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, title_of
 from portal.filters import Filter, ListFilters
+from portal.formats import day_text
 from portal.paging import KeyedRows, LongPage, long_page
 from portal.query_params import day_or_none, line, searchable, uuid_or_none
 from portal.typed_text import matches
@@ -29,13 +31,35 @@ def _actor(text: str) -> str | None:
     return text if text == PORTAL or uuid_or_none(text) else None
 
 
+def _day_words(day: date) -> str:
+    return day_text(day, today=date.min)
+
+
+def _actor_words(actor: str) -> str:
+    if actor == PORTAL:
+        return _("The portal")
+    return User.objects.filter(public_id=actor).values_list("name", flat=True).first() or _("unknown")
+
+
+def account_words(account: uuid.UUID | str) -> str:
+    """Return the customer of an account, by its newest event."""
+    labels = AuditEvent.objects.filter(account_id=account).values_list("customer_label", flat=True)
+    return labels.order_by("-id").first() or _("unknown")
+
+
+def _customer_words(words: str) -> str:
+    key = uuid_or_none(words)
+    labels = AuditEvent.objects.filter(customer_id=key).values_list("customer_label", flat=True) if key else None
+    return (labels.order_by("-id").first() if labels is not None else "") or words
+
+
 class AuditFilters(ListFilters):
-    person = Filter(gettext_lazy("Actor"), _actor)
-    verb = Filter(gettext_lazy("Event"), line, lookup="verb")
-    customer = Filter(gettext_lazy("Customer or object"), searchable)
-    account = Filter(gettext_lazy("Account"), uuid_or_none, lookup="account_id")
-    start_on = Filter(gettext_lazy("From"), day_or_none, param="from")
-    end_on = Filter(gettext_lazy("To"), day_or_none, param="to")
+    person = Filter(gettext_lazy("Actor"), _actor, words=_actor_words)
+    verb = Filter(gettext_lazy("Event"), line, lookup="verb", words=title_of)
+    customer = Filter(gettext_lazy("Customer or object"), searchable, words=_customer_words)
+    account = Filter(gettext_lazy("Account"), uuid_or_none, lookup="account_id", words=account_words)
+    start_on = Filter(gettext_lazy("From"), day_or_none, param="from", words=_day_words)
+    end_on = Filter(gettext_lazy("To"), day_or_none, param="to", words=_day_words)
 
 
 def events(filters: AuditFilters) -> QuerySet[AuditEvent]:

@@ -22,8 +22,8 @@ class Verb:
     alerts: bool = False
 
 
-# How the verbs about cost price lists begin.
-OF_COST = ("cost_list.", "invoice.")
+# How the verbs about cost begin.
+OF_COST = ("cost_list.", "invoice.", "costs.", "margin.")
 
 VERBS: dict[str, Verb] = {
     "customer.created": Verb(_("Customer added"), "building"),
@@ -44,6 +44,7 @@ VERBS: dict[str, Verb] = {
     "key.secret_kept": Verb(_("API key secret stored (encrypted)"), "lock"),
     "key.secret_forgotten": Verb(_("Stored API key secret deleted"), "lock-open"),
     "domain.add_asked": Verb(_("Sending domain requested"), "world"),
+    "domain.records_downloaded": Verb(_("DNS records of a sending domain downloaded"), "download"),
     "domain.checked": Verb(_("Domain DNS records checked"), "world"),
     "message.test_asked": Verb(_("Test message requested"), "send"),
     "account.signed_in_as": Verb(_("Signed in as customer"), "login"),
@@ -103,10 +104,20 @@ VERBS: dict[str, Verb] = {
     "usage.run_started": Verb(_("Usage sync started"), "refresh"),
     "usage.run_retried": Verb(_("Usage sync retried for failed accounts"), "rotate"),
     "usage.items_removed": Verb(_("Per-account results of a usage sync deleted"), "trash"),
+    "customers.exported": Verb(_("Customer list exported"), "download"),
+    "drift.exported": Verb(_("Drift exported"), "download"),
+    "bulk.exported": Verb(_("Bulk change exported"), "download"),
+    "audit.exported": Verb(_("Audit log exported"), "download"),
+    "audit.access_exported": Verb(_("Account access exported"), "download"),
     "usage.exported": Verb(_("Usage exported"), "download"),
+    "usage.history_exported": Verb(_("Earlier usage figures exported"), "download"),
     "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download"),
     "usage.lower_accepted": Verb(_("Lower usage value accepted"), "check"),
     "statements.exported": Verb(_("Statements exported"), "download"),
+    "statements.pack_exported": Verb(_("Dispute pack downloaded"), "download"),
+    "costs.exported": Verb(_("Cost exported"), "download"),
+    "margin.exported": Verb(_("Margin exported"), "download"),
+    "margin.idle_exported": Verb(_("Cost of accounts without use exported"), "download"),
     "accounting.exported": Verb(_("Accounting file exported"), "download"),
     "billing.terms_edited": Verb(_("Billing terms edited"), "pencil"),
     "usage.decided": Verb(_("Usage decided"), "check"),
@@ -114,6 +125,7 @@ VERBS: dict[str, Verb] = {
     "usage.decision_released": Verb(_("Usage decision unassigned"), "user-off"),
     "price_list.created": Verb(_("Price list created"), "receipt-2"),
     "price_list.edited": Verb(_("Price list renamed"), "pencil"),
+    "price_list.exported": Verb(_("Price list exported"), "download"),
     "price_list.archived": Verb(_("Price list archived"), "archive"),
     "price_list.restored": Verb(_("Price list restored"), "rotate"),
     "price_list.draft_started": Verb(_("Draft of a price list started"), "receipt-2"),
@@ -123,6 +135,7 @@ VERBS: dict[str, Verb] = {
     "price_list.published": Verb(_("Version of a price list published"), "receipt-2"),
     "cost_list.created": Verb(_("Cost price list created"), "receipt-2"),
     "cost_list.edited": Verb(_("Cost price list renamed"), "pencil"),
+    "cost_list.exported": Verb(_("Cost price list exported"), "download"),
     "cost_list.archived": Verb(_("Cost price list archived"), "archive"),
     "cost_list.restored": Verb(_("Cost price list restored"), "rotate"),
     "cost_list.draft_started": Verb(_("Draft of a cost price list started"), "receipt-2"),

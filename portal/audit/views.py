@@ -5,7 +5,8 @@ from django.utils import timezone
 
 from portal.audit import export, queries
 from portal.audit.verbs import verb_choices
-from portal.exports import csv_lines_response, refused_export
+from portal.downloads import ready_lines, recorded_download
+from portal.exports import refused_export
 from portal.htmx import render_page
 
 
@@ -28,4 +29,5 @@ def audit_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"audit-{timezone.now():%Y-%m-%d}.csv"
-    return csv_lines_response(name, export.HEADER, export.audit_export_lines(filters))
+    content = ready_lines(export.HEADER, export.audit_export_lines(filters))
+    return recorded_download(request, name, content, verb="audit.exported", filters=filters)
