@@ -9,6 +9,7 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Register messages, integrity checks and work queues with `customers`, which does not import billing."""
+        from billing import audit_words  # noqa: PLC0415  they read models: not before this point
         from billing.closing.runs import close_requests  # noqa: PLC0415  they read models: not before this point
         from billing.closing.runs import verification as of_closed_months  # noqa: PLC0415  they read models: not before this point
         from billing.usage import due_runs, ledger, measures, rollups  # noqa: PLC0415  they read models: not before this point
@@ -19,6 +20,7 @@ class BillingConfig(AppConfig):
         from portal.installation import manifest  # noqa: PLC0415  the same
 
         texts.add_wordings(TEXTS)
+        audit_words.register()
         invariants.register(*of_usage.INVARIANTS, *of_closed_months.INVARIANTS)
         actions.register_action(kinds.ApprovalKind.CLOSE, close_requests.ACTION)
         metrics.also_collect(measures.read_billing)

@@ -61,7 +61,7 @@ def test_days_are_the_persons_own(page: Client) -> None:
 
 
 def test_differences_are_readable_and_only_what_differs(page: Client, auditor: User) -> None:
-    offering = {"name": "pro-100k", "type": "package", "quantity": 1}
+    offering = {"name": "postkeeper.ei.pro-100k.v1", "type": "package", "quantity": 1}
     event = audit.record(
         actor=auditor, verb="account.offerings_asked", obj=None,
         before={"role": "auditor", "same": 1, "offerings": [offering], "on": True},
@@ -70,8 +70,8 @@ def test_differences_are_readable_and_only_what_differs(page: Client, auditor: U
     found = {each.label: (each.before, each.after) for each in differences(event)}
     assert found == {
         "Role": ("Auditor", "x"),
-        "Offerings": ("pro-100k (1)", "none"),
-        "On": ("yes", "no"),
+        "Offerings": ("Pro 100K", "none"),
+        "Day": ("yes", "no"),
         "Api key": ("", "[hidden]"),
     }
     text = " ".join(page.get("/audit/").content.decode().split())
