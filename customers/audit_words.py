@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,12 @@ from django.utils.translation import gettext_lazy as _
 from customers.connections.catalogue import offering_label
 from customers.connections.queries import CHECK_WORDS
 from customers.labels import cap_text
-from customers.models import ChangeSet, Connection, Schedule
+from customers.models import Account, ChangeSet, Connection, Customer, Schedule
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind
 from customers.reconcile.drift import Field
 from portal.audit import words
-from portal.audit.words import ObjectKind
+from portal.audit.words import FoundCustomer, ObjectKind
 from portal.providers import CAPABILITIES
 from portal.query_params import uuid_or_none
 
@@ -61,6 +62,7 @@ _NAMES: dict[str, words.Text] = {
     "provider_id": _("Provider account ID"),
     "recipient": _("To"),
     "replaced": _("Replaced"),
+    "replaces": _("Replaces API key"),
     "requests_per_minute": _("Requests per minute"),
     "same_key_as": _("Same key as"),
     "sender": _("From"),
@@ -117,9 +119,19 @@ def _scan(label: str) -> str:
     return gettext("Account list")
 
 
+def _find_customer(key: uuid.UUID) -> FoundCustomer | None:
+    found = Customer.objects.filter(public_id=key).first()
+    return FoundCustomer(key, str(found)) if found else None
+
+
+def _find_account(key: uuid.UUID) -> FoundCustomer | None:
+    found = Account.objects.filter(public_id=key).select_related("customer", "connection").first()
+    return FoundCustomer(found.customer.public_id, str(found)) if found else None
+
+
 OBJECTS = {
-    "customers.customer": ObjectKind(_("Customer"), "customers:detail"),
-    "customers.account": ObjectKind(_("Account"), "customers:account"),
+    "customers.customer": ObjectKind(_("Customer"), "customers:detail", find=_find_customer),
+    "customers.account": ObjectKind(_("Account"), "customers:account", find=_find_account),
     "customers.operation": ObjectKind(_("Operation"), "customers:operation", _operation),
     "customers.connection": ObjectKind(_("Connection"), "customers:connection"),
     "customers.changeset": ObjectKind(_("Bulk change"), "customers:bulk", _kind_first),

@@ -8,9 +8,10 @@ class ApprovalsConfig(AppConfig):
     def ready(self) -> None:
         """Have access to privileged roles checked, and register the changes that need nothing of another app."""
         from portal.access import grants  # noqa: PLC0415  reads models: not before this point
-        from portal.approvals import actions, rule_requests, staff  # noqa: PLC0415  the same
+        from portal.approvals import actions, audit_words, rule_requests, staff  # noqa: PLC0415  the same
         from portal.approvals.kinds import ApprovalKind  # noqa: PLC0415  the same
 
         grants.check_with(staff.check_admin_grant)
         actions.register_action(ApprovalKind.ADMIN_ROLE, staff.ACTION)
         actions.register_action(ApprovalKind.RULE, rule_requests.ACTION)
+        audit_words.register()

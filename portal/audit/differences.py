@@ -63,7 +63,7 @@ def _facts(held: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for stored, value in held.items():
         name = words.SAME.get(stored, stored)
-        opened = value if name in _OPENED and isinstance(value, dict) else {name: value}
+        opened: dict[str, Any] = value if name in _OPENED and isinstance(value, dict) else {name: value}
         for each, fact in opened.items():
             facts.setdefault(each, fact)
     return facts

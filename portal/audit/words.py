@@ -7,10 +7,11 @@ Events store names and codes, which never change; pages and exports show these w
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.formats import date_format
 from django.utils.functional import Promise
@@ -26,13 +27,22 @@ Text = str | Promise
 Format = Callable[[Any, Mapping[str, Any]], str]
 
 
+class FoundCustomer(NamedTuple):
+    """A customer and how a page names it, or its account."""
+
+    customer_id: uuid.UUID
+    label: str
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
-    """What events can be about. `page` is the route of its page, by public ID; `text` makes the stored label a text."""
+    """What events can be about. `page` is the route of its page, by public ID; `text` makes the stored label a text.
+    `find` returns the customer that a public ID is, or belongs to."""
 
     label: Text
     page: str = ""
     text: Callable[[str], str] = str
+    find: Callable[[uuid.UUID], FoundCustomer | None] | None = None
 
 
 _STATES = {value: look.word for value, look in {**OPERATION_STATES, **ACCOUNT_STATES}.items()}
@@ -48,6 +58,9 @@ _names: dict[str, Text] = {
     "threshold": _("Limit (accounts)"),
     "window_hours": _("Time window"),
     "approval_kind": _("Needs approval for"),
+    "change": _("Change"),
+    "request": _("Approval request"),
+    "requested_by": _("Requested by"),
     "broke_glass": _("Without approval (break-glass)"),
     "hash": _("Hash of the request"),
     "permissions_added": _("Permissions added"),
@@ -125,6 +138,12 @@ def implied(verb: str) -> Mapping[str, Any]:
 def object_kind(object_type: str) -> ObjectKind:
     name = object_type.rpartition(".")[2].replace("_", " ")
     return _objects.get(object_type) or ObjectKind(name.capitalize())
+
+
+def find_customer(object_type: str, key: uuid.UUID) -> FoundCustomer | None:
+    """Return the customer of a public ID of this type; None if there is none."""
+    find = object_kind(object_type).find
+    return find(key) if find else None
 
 
 def reason_text(verb: str, reason: str) -> str:
