@@ -217,8 +217,4 @@ def _hours(value: Any, _facts: Mapping[str, Any]) -> str:
     return ngettext("%(n)d hour", "%(n)d hours", int(value)) % {"n": int(value)}
 
 
-def _days(value: Any, _facts: Mapping[str, Any]) -> str:
-    return ngettext("%(n)d day", "%(n)d days", int(value)) % {"n": int(value)}
-
-
-add_formats({"window_hours": _hours, "grace_days": _days})
+add_formats({"window_hours": _hours})
