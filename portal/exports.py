@@ -110,16 +110,16 @@ def xlsx_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[
     write_xlsx(file, header, rows)
     file.seek(0)
     response = FileResponse(file, as_attachment=True, filename=filename, content_type=CONTENT_TYPES["xlsx"])
-    return _as_download(response, filename)
+    return as_download(response, filename)
 
 
 def stored_file_response(filename: str, pieces: Iterable[bytes]) -> StreamingHttpResponse:
     """Send the pieces of a file as an attachment; its name tells its type."""
     content_type = CONTENT_TYPES[filename.rpartition(".")[2]]
-    return _as_download(StreamingHttpResponse(pieces, content_type=content_type), filename)
+    return as_download(StreamingHttpResponse(pieces, content_type=content_type), filename)
 
 
-def _as_download(response: Response, filename: str) -> Response:
+def as_download(response: Response, filename: str) -> Response:
     response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "no-store"
@@ -184,7 +184,7 @@ def zip_response(
                 write(member)
     file.seek(0)
     response = FileResponse(file, as_attachment=True, filename=filename, content_type=CONTENT_TYPES["zip"])
-    return _as_download(response, filename)
+    return as_download(response, filename)
 
 
 def refused_export(filters: ListFilters) -> HttpResponse:

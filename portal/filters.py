@@ -24,7 +24,8 @@ APPEARANCE = frozenset({"sort", "size"})
 class Filter:
     """One filter of a list, an attribute of its `ListFilters`. `parse` returns None for a value that is not known.
 
-    `lookup`: how `narrow` applies it. `param`: its name in the URL, where that is not the attribute's.
+    `lookup`: how `narrow` applies it. `param`: its name in the URL, where that is not the attribute's. `words`: the
+    labels of its values, or what makes a value a text, for `ListFilters.in_words`.
     """
 
     label: Any
@@ -32,12 +33,19 @@ class Filter:
     initial: Any = ""
     lookup: str = ""
     param: str = ""
+    words: Mapping[Any, Any] | Callable[[Any], Any] = str
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.param = name, self.param or name
 
     def __get__(self, filters: ListFilters, owner: type) -> Any:
         return filters.values[self.name]
+
+    def in_words(self, value: Any) -> str:
+        """Return "State: Active"."""
+        words = self.words
+        said = words(value) if callable(words) else words.get(value, value)
+        return f"{self.label}: {said}"
 
 
 class ListFilters:
@@ -92,6 +100,13 @@ class ListFilters:
         """Return names and values for the hidden inputs of a form that sets the filter `without`, from page 1."""
         given = [(each.param, self.query.get(each.param, "")) for each in self.filters]
         return [(name, text) for name, text in given if text and name not in (without, "page")]
+
+    def in_words(self, *, without: str = "") -> list[str]:
+        """Return what narrows the list, as "State: Active", for the audit log. Appearance and page are left out, and
+        the filter `without`."""
+        unsaid = {*APPEARANCE, "page", without}
+        chosen = [(each, self.values[each.name]) for each in self.filters if each.name not in unsaid]
+        return [each.in_words(value) for each, value in chosen if value and value != each.initial]
 
 
 def _refusal(refused: Filter, text: str) -> str:

@@ -74,7 +74,8 @@ def _clean(value: Any, depth: int = 0) -> Any:
 
 
 def _clean_named(name: str, value: Any, depth: int = 0) -> Any:
-    return MASK if value and _SECRET_KEY.search(name) else _clean(value, depth)
+    secret = value and not isinstance(value, bool) and _SECRET_KEY.search(name)
+    return MASK if secret else _clean(value, depth)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

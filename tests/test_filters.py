@@ -26,6 +26,7 @@ LISTS = {
     "customers:drift": "view",
     "customers:orphans": "connection",
     "audit:list": "account",
+    "audit:access": "kind",
     "access:staff": "role",
     "billing:usage": "only",
 }
@@ -132,6 +133,7 @@ class TestPages:
             ("customers:export", "state=x", "State"),
             ("customers:drift-export", "view=x", "View"),
             ("audit:export", "account=x", "Account"),
+            ("audit:access-export", "customer=x", "Customer"),
         ],
     )
     def test_an_export_with_unknown_filters_is_no_file(self, client: Client, name: str, query: str, label: str) -> None:

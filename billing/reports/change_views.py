@@ -31,7 +31,8 @@ from billing.reports.views import months_of
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
 from portal.consistent_reads import consistent_read
-from portal.exports import csv_response, refused_export, xlsx_response
+from portal.downloads import recorded_download, table
+from portal.exports import refused_export
 from portal.htmx import person, render_page
 
 ROWS_A_PAGE = 50
@@ -116,7 +117,7 @@ def usage_as_of_export(request: HttpRequest) -> HttpResponseBase:
         header = [*AS_OF_HEADER, *(COST_HEADER if with_cost else ())]
         rows = [_as_of_cells(row, with_cost=with_cost) for row in figures.lines()]
     name = f"usage-{filters.month:%Y-%m}-batch-{filters.point.batch}"
-    return _file(filters.format, name, header, rows)
+    return _file(request, filters, name, header, rows)
 
 
 @require_GET
@@ -150,7 +151,8 @@ def usage_changes_export(request: HttpRequest) -> HttpResponseBase:
         rows = _changes(request, filters, since).rows
         lines = list(_change_lines(rows, since, until, with_cost=with_cost))
     header = [*CHANGES_HEADER, *(COST_CHANGES_HEADER if with_cost else ())]
-    return _file(filters.format, f"usage-changes-{filters.month:%Y-%m}-batch-{since}-{until}", header, lines)
+    name = f"usage-changes-{filters.month:%Y-%m}-batch-{since}-{until}"
+    return _file(request, filters, name, header, lines)
 
 
 def _as_of_filters(request: HttpRequest) -> AsOfFilters:
@@ -189,9 +191,12 @@ def _changes(request: HttpRequest, filters: ChangesFilters, since: int, part: sl
     return changes_between(query, with_cost=_sees_cost(request), part=part)
 
 
-def _file(file_format: str, name: str, header: list[Any], rows: list[list[Any]]) -> HttpResponseBase:
-    write = xlsx_response if file_format == "xlsx" else csv_response
-    return write(f"{name}.{file_format}", [str(text) for text in header], rows)
+def _file(
+    request: HttpRequest, filters: HistoryFilters, name: str, header: list[Any], rows: list[list[Any]]
+) -> HttpResponseBase:
+    content = table([str(text) for text in header], rows)
+    filename = f"{name}.{filters.format}"
+    return recorded_download(request, filename, content, verb="usage.history_exported", filters=filters)
 
 
 def _as_of_cells(row: PastFigure, *, with_cost: bool) -> list[Any]:

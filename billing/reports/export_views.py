@@ -7,7 +7,6 @@ from datetime import UTC
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
@@ -25,7 +24,8 @@ from billing.usage.periods import month_or_none
 from portal.access.models import User
 from portal.access.permissions import Permission
 from portal.clock import database_now
-from portal.exports import refused_export, stored_file_response
+from portal.downloads import recorded_download, stored_file
+from portal.exports import refused_export
 from portal.filters import Filter, ListFilters, one_of, page_filter
 from portal.htmx import command_of, go_to, person, render_page
 
@@ -103,12 +103,18 @@ def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
     if not exports.is_intact(export):
         sentence = gettext("The stored file is damaged: its hash differs. Restore it from a backup, or export again.")
         return HttpResponse(sentence, status=500, content_type="text/plain; charset=utf-8")
-    with transaction.atomic():
-        facts = {"month": f"{export.month:%Y-%m}", "sha256": export.sha256}
-        command_of(request).record(verb="usage.export_downloaded", obj=export, after=facts)
-    response = stored_file_response(export.filename, exports.file_pieces(export))
-    response["Content-Length"] = str(export.size)
-    return response
+    facts = {"month": f"{export.month:%Y-%m}", "sha256": export.sha256}
+    content = stored_file(exports.file_pieces(export), size=export.size)
+    customer = exports.filters_of(export).customer
+    return recorded_download(
+        request,
+        export.filename,
+        content,
+        verb="usage.export_downloaded",
+        obj=export,
+        customer=customer,
+        facts=facts | {"filters": exports.filter_labels(export)},
+    )
 
 
 def _detail(request: HttpRequest, public_id: uuid.UUID) -> dict[str, Any]:

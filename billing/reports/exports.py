@@ -29,7 +29,6 @@ from portal.clock import database_now
 from portal.commands import Command
 from portal.consistent_reads import consistent_read
 from portal.exports import write_csv, write_xlsx
-from portal.filters import APPEARANCE
 from portal.query_params import line
 from portal.queue import enqueue_on_commit
 
@@ -69,7 +68,8 @@ def request_export(command: Command, *, filters: UsageFilters, file_format: str)
             "rows": expected,
             "with_cost": export.with_cost,
         }
-        command.record(verb="usage.exported", obj=export, after=told | kept)
+        told["filters"] = filters.in_words(without="month")
+        command.record(verb="usage.exported", obj=export, customer=filters.customer, after=told)
         if expected > AT_ONCE:
             enqueue_on_commit(PREPARE, export.pk)
     if expected <= AT_ONCE:
@@ -170,9 +170,7 @@ def filters_of(export: UsageExport) -> UsageFilters:
 
 def filter_labels(export: UsageExport) -> list[str]:
     """Return what narrowed the rows, as label and value."""
-    filters = filters_of(export)
-    shown = [each for each in filters.filters if each.param in export.filters and each.name not in APPEARANCE]
-    return [f"{each.label}: {getattr(filters, each.name) or export.filters[each.param]}" for each in shown]
+    return filters_of(export).in_words(without="month")
 
 
 def file_pieces(export: UsageExport) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Status
-from billing.usage.periods import month_after, month_or_none
+from billing.usage.periods import month_after, month_or_none, month_words
 from customers.models import Connection, Customer
 from portal.filters import Filter, ListFilters, one_of, page_filter, size_filter, sort_filter, sorted_by
 from portal.query_params import day_or_none, searchable, uuid_or_none
@@ -61,7 +61,7 @@ class MonthFilters(ListFilters):
     """The month of the usage pages, and the page of their list. `today` is the UTC date, `month` the first day of the
     month: at most the next one (where open periods end), by default the current one."""
 
-    month = Filter(_("Month"), month_or_none)
+    month = Filter(_("Month"), month_or_none, words=month_words)
     page = page_filter()
 
     def __init__(self, query: Mapping[str, str], *, today: date, **parsers: Callable[[str], Any]) -> None:
@@ -106,11 +106,11 @@ class SearchFilters(MonthFilters):
 class UsageFilters(SearchFilters):
     """Filters of the report. `with_cost`: cost may be seen. `group`: one row per customer instead of per figure."""
 
-    status = Filter(_("Status"), one_of(Status.values))
-    quota = Filter(_("Quota used"), one_of(QUOTA))
-    ceiling = Filter(_("Reaches sending limit"), one_of(CEILING))
-    only = Filter(_("Show only"), one_of(ONLY))
-    group = Filter(_("Group"), one_of(GROUPS))
+    status = Filter(_("Status"), one_of(Status.values), words=dict(Status.choices))
+    quota = Filter(_("Quota used"), one_of(QUOTA), words=QUOTA)
+    ceiling = Filter(_("Reaches sending limit"), one_of(CEILING), words=CEILING)
+    only = Filter(_("Show only"), one_of(ONLY), words=ONLY)
+    group = Filter(_("Group"), one_of(GROUPS), words={"customer": _("By customer")})
     # A filter of earlier versions: its links are refused, so that they never list more than was requested.
     state = Filter(_("State"), one_of(()))
     sort = sort_filter(SORTS, DEFAULT_SORT)

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import LedgerBatch, UsageExport
@@ -64,6 +65,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
+def point_words(point: LedgerPoint) -> str:
+    return gettext("ledger batch %(n)d") % {"n": point.batch}
+
+
 @dataclass(frozen=True)
 class PointField:
     """Two fields of a form for one point: a choice of exports, and a time."""
@@ -85,7 +90,7 @@ class HistoryFilters(MonthFilters):
     """The month, the connection and the format of a download. A field for the time wins over the one beside it."""
 
     connection = Filter(_("Connection"), one_of(()), initial=None)
-    format = Filter(_("Format"), one_of(FORMATS), initial="csv")
+    format = Filter(_("Format"), one_of(FORMATS), initial="csv", words={"xlsx": _("Excel (XLSX)")})
 
     def __init__(self, query: Mapping[str, str], *, today: date) -> None:
         self.connections = list(Connection.objects.all())
@@ -105,8 +110,8 @@ class HistoryFilters(MonthFilters):
 
 
 class AsOfFilters(HistoryFilters):
-    at = Filter(_("As of"), ledger_point, initial=None)
-    time = Filter(_("Time"), ledger_point, initial=None)
+    at = Filter(_("As of"), ledger_point, initial=None, words=point_words)
+    time = Filter(_("Time"), ledger_point, initial=None, words=point_words)
 
     @property
     def point(self) -> LedgerPoint | None:
@@ -120,11 +125,11 @@ class AsOfFilters(HistoryFilters):
 
 
 class ChangesFilters(HistoryFilters):
-    since = Filter(_("Changes since"), ledger_point, initial=None)
-    since_time = Filter(_("Since"), ledger_point, initial=None)
-    until = Filter(_("Until"), ledger_point, initial=None)
-    until_time = Filter(_("Until"), ledger_point, initial=None)
-    only = Filter(_("Show only"), one_of((ONLY_SETTLED,)))
+    since = Filter(_("Changes since"), ledger_point, initial=None, words=point_words)
+    since_time = Filter(_("Since"), ledger_point, initial=None, words=point_words)
+    until = Filter(_("Until"), ledger_point, initial=None, words=point_words)
+    until_time = Filter(_("Until"), ledger_point, initial=None, words=point_words)
+    only = Filter(_("Show only"), one_of((ONLY_SETTLED,)), words={ONLY_SETTLED: _("Figures that weren't open")})
 
     def __init__(self, query: Mapping[str, str], *, today: date) -> None:
         super().__init__(query, today=today)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from django.utils.formats import date_format
+
 DAY = timedelta(days=1)
 _MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
 # A month, and some days for a provider that restarts a period late. What is longer contradicts a monthly bill.
@@ -57,6 +59,10 @@ def month_or_none(text: str) -> date | None:
     """Return the first day of a month such as "2026-11", or None."""
     match = _MONTH.fullmatch(text)
     return date(int(match[1]), int(match[2]), 1) if match else None
+
+
+def month_words(month: date) -> str:
+    return date_format(month, "F Y")
 
 
 def month_after(month: date, steps: int = 1) -> date:

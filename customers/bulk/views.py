@@ -20,7 +20,7 @@ from customers.models import Account, ChangeSet
 from customers.operations.view_helpers import refusals_on, say_repeated
 from portal.access import reauth
 from portal.audit.overtaken import OvertakenDecision, overtaken_decision
-from portal.exports import csv_response
+from portal.downloads import recorded_download, table
 from portal.htmx import command_of, go_to, new_token, person, render_page
 from portal.query_params import uuid_or_none
 from portal.refusals import Refusal
@@ -185,7 +185,8 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_GET
 def bulk_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
     change_set = _set_or_404(public_id)
-    return csv_response(f"change-{change_set.code}.csv", queries.HEADER, queries.bulk_export_rows(change_set))
+    content = table(queries.HEADER, queries.bulk_export_rows(change_set))
+    return recorded_download(request, f"change-{change_set.code}.csv", content, verb="bulk.exported", obj=change_set)
 
 
 def _set_or_404(public_id: uuid.UUID) -> ChangeSet:

@@ -64,7 +64,13 @@ def _count_of(rows: QuerySet[Any]) -> Coalesce:
 
 def connection_filter(lookup: str) -> Filter:
     """Return a list's filter by connection."""
-    return Filter(_("Connection"), lambda text: text if text in dict(connection_choices()) else None, lookup=lookup)
+    names = connection_choices
+    return Filter(
+        _("Connection"),
+        lambda text: text if text in dict(names()) else None,
+        lookup=lookup,
+        words=lambda key: dict(names()).get(key, key),
+    )
 
 
 def connection_choices() -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
-from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, CustomerFilters
+from customers.directory.filters import CAP_CHOICES, NO_ACCOUNT, NOBODY, CustomerFilters
 from customers.models import Offering
 from portal.access.models import User
 from portal.access.permissions import Permission
@@ -22,7 +22,7 @@ def filter_choices(filters: CustomerFilters) -> dict[str, Any]:
     packages has: packages, caps, or both."""
     caps = bool(filters.connections_that(lambda can: can.settings))
     packages = bool(filters.connections_that(lambda can: can.offerings)) or not caps
-    with_caps = [(CAPPED, _("With a monthly cap")), (UNCAPPED, _("No cap"))]
+    with_caps = [(key, str(label)) for key, label in CAP_CHOICES.items()]
     return {
         "states": [*account_state_choices(), (NO_ACCOUNT, _("No account yet"))],
         "connections": [(str(each.public_id), each.name) for each in filters.connections.values()],

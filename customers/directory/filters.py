@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from customers.connections.catalogue import offering_label
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
 from portal.filters import Filter, ListFilters, one_of, search_filter, size_filter, sort_filter
-from portal.providers import Capabilities
+from portal.providers import CAPABILITIES, Capabilities
 from portal.query_params import line, uuid_or_none
-from portal.state_labels import NOT_CREATED
+from portal.state_labels import NOT_CREATED, account_state_text
 
 VIEWS: dict[str, str | Promise] = {
     "all": _("All"),
@@ -31,6 +33,7 @@ NO_ACCOUNT = "none"
 NOBODY = "nobody"
 # Instead of a package's name: accounts that have a monthly cap, and those that have none.
 CAPPED, UNCAPPED = "cap:yes", "cap:no"
+CAP_CHOICES: dict[str, str | Promise] = {CAPPED: _("With a monthly cap"), UNCAPPED: _("No cap")}
 SORTS = ("name", "state", "package", "use", "changed")
 DEFAULT_SORT = "-changed"
 SIZES = (25, 50, 100, 200)
@@ -44,14 +47,28 @@ def _owner(text: str) -> str | None:
     return str(key) if key else None
 
 
+def _state_words(state: str) -> str:
+    return gettext("No account yet") if state == NO_ACCOUNT else account_state_text(state)
+
+
+def _package_words(package: str) -> str:
+    return str(CAP_CHOICES.get(package) or offering_label(package))
+
+
+def _owner_words(owner: str) -> str:
+    if owner == NOBODY:
+        return gettext("Unassigned")
+    return User.objects.filter(public_id=owner).values_list("name", flat=True).first() or gettext("unknown")
+
+
 class CustomerFilters(ListFilters):
-    view = Filter(_("View"), one_of(VIEWS), initial="all")
+    view = Filter(_("View"), one_of(VIEWS), initial="all", words=VIEWS)
     q = search_filter()
-    state = Filter(_("State"), one_of((*AccountState.values, NOT_CREATED, NO_ACCOUNT)))
+    state = Filter(_("State"), one_of((*AccountState.values, NOT_CREATED, NO_ACCOUNT)), words=_state_words)
     connection = Filter(_("Connection"), one_of(()), initial=None)
-    provider = Filter(_("Provider"), one_of(()))
-    package = Filter(_("Package"), line)
-    owner = Filter(_("Owner"), _owner)
+    provider = Filter(_("Provider"), one_of(()), words=lambda kind: CAPABILITIES[kind].label)
+    package = Filter(_("Package"), line, words=_package_words)
+    owner = Filter(_("Owner"), _owner, words=_owner_words)
     sort = sort_filter(SORTS, DEFAULT_SORT)
     size = size_filter(SIZES, DEFAULT_SIZE)
 

@@ -28,8 +28,9 @@ from customers.operations.view_helpers import refusals_told
 from portal.access.permissions import Permission
 from portal.audit.queries import last_change
 from portal.consistent_reads import consistent_read
+from portal.downloads import ready_lines, recorded_download
 from portal.edits import EditConflict, status_of
-from portal.exports import csv_lines_response, refused_export
+from portal.exports import refused_export
 from portal.htmx import command_of, go_to, is_fragment, person, render_page, rows_asked
 from portal.query_params import uuid_or_none
 from portal.refusals import Refusal
@@ -74,7 +75,8 @@ def customer_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
-    return csv_lines_response(name, HEADER, customer_export_lines(filters))
+    content = ready_lines(HEADER, customer_export_lines(filters))
+    return recorded_download(request, name, content, verb="customers.exported", filters=filters)
 
 
 @require_GET

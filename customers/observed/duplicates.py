@@ -117,7 +117,7 @@ def mark(*, account: Account, kept: Account, now: datetime) -> bool:
                 actor=None,
                 verb="account.marked_duplicate",
                 obj=account,
-                after={"provider_id": account.provider_id, "duplicate_of": str(kept.public_id)},
+                after={"provider_id": account.provider_id, "duplicate_of": str(kept)},
             )
             _recount({account.customer_id})
     return bool(changed)
@@ -160,7 +160,7 @@ def merge(command: Command, *, duplicate: Account, customer: Customer) -> Accoun
         command.record(
             verb="account.merged",
             obj=duplicate,
-            after={"merged_into": str(kept.public_id), "customer": str(customer)},
+            after={"merged_into": str(kept), "customer": str(customer)},
         )
     return kept
 

@@ -54,7 +54,7 @@ def reveal_once(command: Command, *, account: Account, key_id: str) -> str:
     Raises `Refusal`, and `DecryptionError` (then the secret stays stored).
     """
     require(command.person, Permission.REVEAL_KEY)
-    row = KeySecret.objects.filter(account=account, key_id=key_id).select_related("holder").first()
+    row = KeySecret.objects.filter(account=account, key_id=key_id).select_related("holder", "operation").first()
     if row is None:
         raise Refusal(_("The portal never received this key's secret."))
     if refusal := _why_not(row, command.person, command.now):
@@ -64,7 +64,7 @@ def reveal_once(command: Command, *, account: Account, key_id: str) -> str:
         waiting = KeySecret.objects.filter(pk=row.pk, shown_at=None, kept=row.kept).exclude(sealed="")
         if waiting.update(shown_at=command.now, **({} if row.kept else {"sealed": ""})) != 1:
             raise Refusal(_("The secret was already revealed. It's shown only once."))
-        _tell(command, row, "key.secret_shown")
+        _tell(command.because(command.reason or row.operation.reason), row, "key.secret_shown")
     return secret
 
 

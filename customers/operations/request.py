@@ -46,6 +46,7 @@ AUDITED = (
     "sender",
     "recipient",
     "despite_hold",
+    "replaces",
 )
 
 

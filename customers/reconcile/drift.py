@@ -30,7 +30,6 @@ from customers.operations.commands import StaleVersion
 from customers.operations.conclusions import observed
 from portal.access.models import User
 from portal.access.permissions import Permission, require
-from portal.audit import differences
 from portal.commands import Command
 from portal.formats import day_text
 from portal.refusals import Refusal
@@ -49,7 +48,6 @@ class Field(models.TextChoices):
     WEBSITE = "website", gettext_lazy("Website")
 
 
-differences.add_labels({"field": dict(Field.choices)})
 OF_SETTINGS = (Field.CAP, Field.NAME, Field.WEBSITE)
 
 

@@ -43,7 +43,7 @@ HEADER = (
 class DriftFilters(ListFilters):
     """The filters of the board and of the unlinked accounts; both offer a view of what is ignored."""
 
-    view = Filter(gettext_lazy("View"), one_of(("ignored",)))
+    view = Filter(gettext_lazy("View"), one_of(("ignored",)), words={"ignored": gettext_lazy("Include snoozed")})
     connection = connection_filter("connection__public_id")
     q = search_filter()
 

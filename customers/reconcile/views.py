@@ -20,8 +20,9 @@ from customers.reconcile import drift, link, queries
 from customers.reconcile.forms import ACCEPT, PUSH, DriftForm, IgnoreForm, LinkForm, MergeForm
 from portal.audit.overtaken import last_decision, overtaken_decision
 from portal.clock import database_now
+from portal.downloads import recorded_download, table
 from portal.encryption import DecryptionError
-from portal.exports import csv_response, refused_export
+from portal.exports import refused_export
 from portal.htmx import command_of, go_to, new_token, render_page
 from portal.refusals import Refusal
 
@@ -39,8 +40,9 @@ def drift_export(request: HttpRequest) -> HttpResponseBase:
     filters, now = queries.DriftFilters(request.GET), timezone.now()
     if filters.lists_nothing:
         return refused_export(filters)
-    rows = queries.drift_export_rows(filters, today=now.date())
-    return csv_response(f"drift-{now:%Y-%m-%d}.csv", queries.HEADER, rows)
+    content = table(queries.HEADER, queries.drift_export_rows(filters, today=now.date()))
+    name = f"drift-{now:%Y-%m-%d}.csv"
+    return recorded_download(request, name, content, verb="drift.exported", filters=filters)
 
 
 @require_GET

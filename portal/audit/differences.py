@@ -1,28 +1,23 @@
-"""Differences between before and after of an event for display, one line per changed value."""
+"""Differences between before and after of an event for display, in the words of the product."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.utils.translation import gettext as _
-
-from portal.access.roles import Role
-from portal.state_labels import ACCOUNT_STATES, OPERATION_STATES
+from portal.audit import words
+from portal.audit.words import add_labels
 
 if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
+__all__ = ["Difference", "add_labels", "changes", "differences"]
+
 _LONGEST = 300
-_STATES = {value: look.word for value, look in {**OPERATION_STATES, **ACCOUNT_STATES}.items()}
-# The labels of values that are stored as codes, by the name of the fact.
-_LABELS: dict[str, Mapping[Any, Any]] = {"role": dict(Role.choices), "state": _STATES, "desired_state": _STATES}
-
-
-def add_labels(labels: Mapping[str, Mapping[Any, Any]]) -> None:
-    """Add the labels of an app's codes; called once, when the app is ready."""
-    _LABELS.update(labels)
+# Facts that hold others, which are shown as if they stood beside them.
+_OPENED = frozenset({"settings", "key", "changes"})
+# Cancellations store the values that hold again, as those before.
+_RESTORE = frozenset({"operation.cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +29,46 @@ class Difference:
 
 def differences(event: AuditEvent) -> list[Difference]:
     """Return the changed values. An empty `before` or `after` text means no value (the page shows a dash)."""
-    return changes(event.before, event.after)
+    return changes(event.before, event.after, event.verb)
 
 
-def changes(stored_before: Any, stored_after: Any) -> list[Difference]:
+def changes(stored_before: Any, stored_after: Any, verb: str = "") -> list[Difference]:
     """Return the differences of two stored values."""
     if not stored_before and not stored_after:
         return []
     before, after = _facts(stored_before), _facts(stored_after)
+    if verb in _RESTORE and not after:
+        before, after = {}, before
+    if before:
+        after = {**{name: value for name, value in words.implied(verb).items() if name in before}, **after}
     names = [*before, *(name for name in after if name not in before)]
-    return [
-        Difference(_label(name), text_of(before.get(name), name), text_of(after.get(name), name))
+    context = {**before, **after}
+    found = (
+        Difference(
+            words.label_of(name, verb),
+            _text(before.get(name), name, context | before),
+            _text(after.get(name), name, context),
+        )
         for name in names
         if before.get(name) != after.get(name)
-    ]
+    )
+    # A value that was none and is none says nothing.
+    return [each for each in found if each.before or each.after]
 
 
 def _facts(held: Any) -> dict[str, Any]:
-    return held if isinstance(held, dict) else {"value": held}
+    """Return the facts by name, those of opened ones beside the others."""
+    if not isinstance(held, dict):
+        return {"value": held}
+    facts: dict[str, Any] = {}
+    for stored, value in held.items():
+        name = words.SAME.get(stored, stored)
+        opened: dict[str, Any] = value if name in _OPENED and isinstance(value, dict) else {name: value}
+        for each, fact in opened.items():
+            facts.setdefault(each, fact)
+    return facts
 
 
-def _label(name: str) -> str:
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
-
-
-def text_of(value: Any, name: str = "") -> str:
-    text = _text(value, name)
+def _text(value: Any, name: str, facts: dict[str, Any]) -> str:
+    text = words.text_of(value, name, facts)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _text(value: Any, name: str = "") -> str:
-    if value is None or value == "":
-        return ""
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    if isinstance(value, str | int) and value in (labels := _LABELS.get(name, {})):
-        return str(labels[value])
-    if isinstance(value, list):
-        return ", ".join(_text(item, name) for item in value) or _("none")
-    if isinstance(value, dict):
-        if {"name", "quantity"} <= value.keys():  # an offering
-            return f"{value['name']} ({value['quantity']})"
-        return ", ".join(f"{_label(str(part))}: {_text(held, str(part))}" for part, held in value.items())
-    return str(value)

@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from portal.audit.differences import changes
-from portal.audit.queries import AuditFilters, events
+from portal.audit.models import AuditEvent
 from portal.audit.verbs import title_of
 from portal.consistent_reads import streamed_read
 from portal.csv_cells import AddressCell, Cells, Line, TextCell, TimeCell, UuidCell
@@ -40,14 +41,14 @@ HEADER = (
 AT_ONCE = 500
 
 
-def audit_export_lines(filters: AuditFilters) -> Iterator[str]:
-    """Yield the lines of the events as filtered, newest first."""
+def audit_export_lines(found: QuerySet[AuditEvent]) -> Iterator[str]:
+    """Yield the lines of the events, in their order."""
     with streamed_read():
-        yield from _lines(filters) if connection.vendor == "postgresql" else csv_lines(audit_export_rows(filters))
+        yield from _lines(found) if connection.vendor == "postgresql" else csv_lines(audit_export_rows(found))
 
 
-def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
-    for event in events(filters).iterator(chunk_size=AT_ONCE):
+def audit_export_rows(found: QuerySet[AuditEvent]) -> Iterator[list[Any]]:
+    for event in found.iterator(chunk_size=AT_ONCE):
         yield [
             event.at,
             event.actor_label,
@@ -60,7 +61,7 @@ def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
             event.customer_label,
             event.customer_id,
             event.account_id,
-            *_changed(event.before, event.after),
+            *_changed(event.before, event.after, event.verb),
             event.reason,
             event.ip,
             event.request_id,
@@ -68,15 +69,15 @@ def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
         ]
 
 
-def _changed(before: Any, after: Any) -> tuple[str, str]:
-    found = changes(before, after)
+def _changed(before: Any, after: Any, verb: str) -> tuple[str, str]:
+    found = changes(before, after, verb)
     return (
         "; ".join(f"{each.label}: {each.before}" for each in found if each.before),
         "; ".join(f"{each.label}: {each.after}" for each in found if each.after),
     )
 
 
-def _lines(filters: AuditFilters) -> Iterator[str]:
+def _lines(found: QuerySet[AuditEvent]) -> Iterator[str]:
     who = Cells(TimeCell("at"), TextCell("actor_label"), TextCell("actor_role"), TextCell("verb"))
     what = Cells(
         TextCell("object_type"),
@@ -87,8 +88,8 @@ def _lines(filters: AuditFilters) -> Iterator[str]:
         UuidCell("account_id"),
     )
     rest = Line(TextCell("reason"), AddressCell("ip"), TextCell("request_id"), UuidCell("public_id"))
-    rows = events(filters).values_list(who, "verb", what, "before", "after", rest)
+    rows = found.values_list(who, "verb", what, "before", "after", rest)
     title = lru_cache(maxsize=256)(lambda verb: csv_cell(title_of(verb)))
     for first, verb, second, before, after, third in rows.iterator(chunk_size=AT_ONCE):
-        old, new = map(csv_cell, _changed(before, after))
+        old, new = map(csv_cell, _changed(before, after, verb))
         yield f"{first},{title(verb)},{second},{old},{new},{third}"

@@ -15,15 +15,31 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`alerts`: every admin gets a notice by mail of each such event (portal/notices/apps.py)."""
+    """`alerts`: every admin gets a notice by mail of each such event (portal/notices/apps.py). `access`: how it gives
+    access to a customer's account or data, one of `ACCESS`; then the event is listed under "Account access"."""
 
     label: str | Promise
     icon: str
     alerts: bool = False
+    access: str = ""
 
 
-# How the verbs about cost price lists begin.
-OF_COST = ("cost_list.", "invoice.")
+# The kinds of access to a customer's account or data.
+ACCESS: dict[str, str | Promise] = {
+    "sign_in": _("Sign-ins as customer"),
+    "secret": _("Secrets revealed"),
+    "key": _("API keys"),
+    "message": _("Test messages"),
+    "export": _("Exports"),
+}
+# Caused by somebody who has not signed in, so these events have no actor although the portal did not act by itself.
+BY_VISITORS = frozenset(
+    {"staff.sign_in_failed", "staff.passkey_failed", "staff.code_failed", "staff.sso_refused", "staff.sign_in_attacked"}
+)
+
+
+# How the verbs about cost begin.
+OF_COST = ("cost_list.", "invoice.", "costs.", "margin.")
 
 VERBS: dict[str, Verb] = {
     "customer.created": Verb(_("Customer added"), "building"),
@@ -37,16 +53,17 @@ VERBS: dict[str, Verb] = {
     "account.unsuspend_asked": Verb(_("Account unsuspension requested"), "player-play"),
     "account.delete_asked": Verb(_("Account deletion requested"), "trash"),
     "account.settings_asked": Verb(_("Settings change requested"), "adjustments-horizontal"),
-    "key.create_asked": Verb(_("API key creation requested"), "key"),
-    "key.update_asked": Verb(_("API key change requested"), "key"),
-    "key.delete_asked": Verb(_("API key deletion requested"), "key"),
-    "key.secret_shown": Verb(_("API key secret revealed"), "eye"),
+    "key.create_asked": Verb(_("API key creation requested"), "key", access="key"),
+    "key.update_asked": Verb(_("API key change requested"), "key", access="key"),
+    "key.delete_asked": Verb(_("API key deletion requested"), "key", access="key"),
+    "key.secret_shown": Verb(_("API key secret revealed"), "eye", access="secret"),
     "key.secret_kept": Verb(_("API key secret stored (encrypted)"), "lock"),
     "key.secret_forgotten": Verb(_("Stored API key secret deleted"), "lock-open"),
     "domain.add_asked": Verb(_("Sending domain requested"), "world"),
+    "domain.records_downloaded": Verb(_("DNS records of a sending domain downloaded"), "download", access="export"),
     "domain.checked": Verb(_("Domain DNS records checked"), "world"),
-    "message.test_asked": Verb(_("Test message requested"), "send"),
-    "account.signed_in_as": Verb(_("Signed in as customer"), "login"),
+    "message.test_asked": Verb(_("Test message requested"), "send", access="message"),
+    "account.signed_in_as": Verb(_("Signed in as customer"), "login", access="sign_in"),
     "account.username_edited": Verb(_("v2 username changed"), "pencil"),
     "account.refreshed": Verb(_("Account refreshed"), "refresh"),
     "account.linked": Verb(_("Account linked"), "link"),
@@ -103,17 +120,28 @@ VERBS: dict[str, Verb] = {
     "usage.run_started": Verb(_("Usage sync started"), "refresh"),
     "usage.run_retried": Verb(_("Usage sync retried for failed accounts"), "rotate"),
     "usage.items_removed": Verb(_("Per-account results of a usage sync deleted"), "trash"),
-    "usage.exported": Verb(_("Usage exported"), "download"),
-    "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download"),
+    "customers.exported": Verb(_("Customer list exported"), "download", access="export"),
+    "drift.exported": Verb(_("Drift exported"), "download", access="export"),
+    "bulk.exported": Verb(_("Bulk change exported"), "download", access="export"),
+    "audit.exported": Verb(_("Audit log exported"), "download", access="export"),
+    "audit.access_exported": Verb(_("Account access exported"), "download", access="export"),
+    "usage.exported": Verb(_("Usage exported"), "download", access="export"),
+    "usage.history_exported": Verb(_("Earlier usage figures exported"), "download", access="export"),
+    "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download", access="export"),
     "usage.lower_accepted": Verb(_("Lower usage value accepted"), "check"),
-    "statements.exported": Verb(_("Statements exported"), "download"),
-    "accounting.exported": Verb(_("Accounting file exported"), "download"),
+    "statements.exported": Verb(_("Statements exported"), "download", access="export"),
+    "statements.pack_exported": Verb(_("Dispute pack downloaded"), "download", access="export"),
+    "costs.exported": Verb(_("Cost exported"), "download", access="export"),
+    "margin.exported": Verb(_("Margin exported"), "download", access="export"),
+    "margin.idle_exported": Verb(_("Cost of accounts without use exported"), "download", access="export"),
+    "accounting.exported": Verb(_("Accounting file exported"), "download", access="export"),
     "billing.terms_edited": Verb(_("Billing terms edited"), "pencil"),
     "usage.decided": Verb(_("Usage decided"), "check"),
     "usage.decision_taken": Verb(_("Usage decision assigned"), "user"),
     "usage.decision_released": Verb(_("Usage decision unassigned"), "user-off"),
     "price_list.created": Verb(_("Price list created"), "receipt-2"),
     "price_list.edited": Verb(_("Price list renamed"), "pencil"),
+    "price_list.exported": Verb(_("Price list exported"), "download"),
     "price_list.archived": Verb(_("Price list archived"), "archive"),
     "price_list.restored": Verb(_("Price list restored"), "rotate"),
     "price_list.draft_started": Verb(_("Draft of a price list started"), "receipt-2"),
@@ -123,6 +151,7 @@ VERBS: dict[str, Verb] = {
     "price_list.published": Verb(_("Version of a price list published"), "receipt-2"),
     "cost_list.created": Verb(_("Cost price list created"), "receipt-2"),
     "cost_list.edited": Verb(_("Cost price list renamed"), "pencil"),
+    "cost_list.exported": Verb(_("Cost price list exported"), "download"),
     "cost_list.archived": Verb(_("Cost price list archived"), "archive"),
     "cost_list.restored": Verb(_("Cost price list restored"), "rotate"),
     "cost_list.draft_started": Verb(_("Draft of a cost price list started"), "receipt-2"),
@@ -143,7 +172,7 @@ VERBS: dict[str, Verb] = {
     "parallel.uploaded": Verb(_("Parallel month uploaded"), "upload"),
     "parallel.matched": Verb(_("Row of a parallel month matched"), "link"),
     "parallel.compared": Verb(_("Parallel month compared again"), "refresh"),
-    "parallel.exported": Verb(_("Parallel month exported"), "download"),
+    "parallel.exported": Verb(_("Parallel month exported"), "download", access="export"),
     "connection.billing_edited": Verb(_("Billing settings of a connection edited"), "receipt"),
     "invoice.entered": Verb(_("Provider invoice entered"), "receipt-2"),
     "invoice.edited": Verb(_("Provider invoice edited"), "pencil"),
@@ -153,7 +182,7 @@ VERBS: dict[str, Verb] = {
     "invoice.line_removed": Verb(_("Line of a provider invoice removed"), "trash"),
     "invoice.account_assigned": Verb(_("Account assigned to lines of a provider invoice"), "link"),
     "invoice.difference_accepted": Verb(_("Difference to provider invoices accepted"), "check"),
-    "invoice.comparison_exported": Verb(_("Comparison with provider invoices exported"), "download"),
+    "invoice.comparison_exported": Verb(_("Comparison with provider invoices exported"), "download", access="export"),
     "approval.requested": Verb(_("Approval requested"), "user-shield"),
     "approval.approved": Verb(_("Request approved"), "user-shield"),
     "approval.rejected": Verb(_("Request rejected"), "circle-minus"),
@@ -219,6 +248,11 @@ def title_with_actor(verb: str, who: str, *, title: str = "") -> str:
     another than the verb's."""
     title = title or title_of(verb)
     return gettext("%(event)s by %(name)s") % {"event": title, "name": who} if who else title
+
+
+def access_verbs(kind: str = "") -> list[str]:
+    """Return the verbs of a kind of access, or of all kinds."""
+    return [verb for verb, known in VERBS.items() if known.access and kind in ("", known.access)]
 
 
 def icon_of(verb: str) -> str:

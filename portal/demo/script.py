@@ -4,7 +4,7 @@ on an account at the provider through the sandbox; no result is written directly
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from random import Random
@@ -12,6 +12,7 @@ from random import Random
 from customers.models import Operation
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import cancel_operation, request_delete, request_suspend, request_unsuspend
+from portal.demo import accesses
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.prices import DemoPrices
 from portal.demo.staff_actions import DAY, HOUR, StaffActions
@@ -54,6 +55,7 @@ class Story(StaffActions):
             if at < today:
                 yield at, lambda: read_comparisons(self.stage)
         yield self._at(24), self.a_stranger
+        yield self._at(9, 15), lambda: accesses.export_lists(self.stage, self.staff.success[0])
         for days in (30, 12, 2):
             yield self._at(days, 5), self.look_at_accounts
             yield self._at(days, 6), self.forget_secrets
@@ -126,6 +128,7 @@ class Story(StaffActions):
             ],
             "over": [
                 (20, self._noting(company, "Over quota again. Offered the next package, waiting for their decision.")),
+                (6 + company.number % 3, self._signing_in(company)),
             ],
             # The provider refuses this account's credits permanently.
             "no_reading": [
@@ -145,7 +148,7 @@ class Story(StaffActions):
                 (company.days // 4, self._stating(request_delete, company, "Contract ended. Confirmed by email.")),
             ],
             "cap_raised": [(25, lambda: self.perform(raise_cap()))],
-            "key_rotated": [(18, lambda: self.perform(self.rotate_key(company)))],
+            "key_rotated": [(18, lambda: self._reveal(company, self.perform(self.rotate_key(company))))],
         }
 
     def _quiet(self, company: Company) -> Iterator[Moment]:
@@ -248,10 +251,18 @@ class Story(StaffActions):
         )
         yield middle, self._stating(request_delete, company, "Closed down. Confirmed by phone.")
 
+    def _reveal(self, company: Company, operation: Operation) -> None:
+        command, key_id = self.command(company), operation.result["key_id"]
+        accesses.reveal(replace(command, actor=operation.requested_by), self.account(company), key_id)
+
     # --- Actions for later ------------------------------------------------------------------------------------------
 
     def _noting(self, company: Company, text: str) -> Callable[[], object]:
         return lambda: self.note(company, text)
+
+    def _signing_in(self, company: Company) -> Callable[[], object]:
+        why = accesses.SIGN_INS[company.number % len(accesses.SIGN_INS)]
+        return lambda: accesses.sign_in_as(self.command(company, why), self.account(company))
 
     def _offering(self, company: Company, offerings: list[ProviderOffering], reason: str) -> Callable[[], object]:
         return lambda: self.perform(self.ask_offerings(company, offerings, reason))

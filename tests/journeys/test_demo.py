@@ -87,6 +87,18 @@ def test_every_state_is_there_for_people_to_see(demo: Installation) -> None:
     assert found["in_order"]
 
 
+CODES = """
+from portal.audit.models import AuditEvent
+from tests.audit.raw_codes import raw_codes
+found = {text for event in AuditEvent.objects.all() for text in raw_codes(event)}
+print(json.dumps(sorted(found)))
+"""
+
+
+def test_no_audit_event_shows_a_code(demo: Installation) -> None:
+    assert json.loads(demo.python(f"import json{CODES}").splitlines()[-1]) == []
+
+
 def test_the_clock_is_real_and_a_second_start_changes_nothing(demo: Installation) -> None:
     before = _scan(demo)
     demo.manage("prepare_demo")

@@ -23,8 +23,7 @@ from billing.pricing.statements.queries import sums_by_currency
 from billing.pricing.statements.views import FORMATS
 from billing.usage.periods import month_after, month_or_none
 from customers.models import Account
-from portal.exports import csv_lines, csv_lines_response, xlsx_response
-from portal.htmx import command_of
+from portal.downloads import recorded_download, table
 
 # Up to so many accounts a page adds up what is accrued. Above, the sums are those of the last exported journal.
 ADDED_UP_AT_ONCE = 5_000
@@ -105,11 +104,9 @@ def _file(
     if file_format not in FORMATS:
         text = _("Select CSV or Excel (XLSX).")
         return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
-    after = {"month": f"{month:%Y-%m}", "file": name, "format": file_format} | facts
-    command_of(request).record(verb="accounting.exported", obj=None, after=after)
-    if file_format == "xlsx":
-        return xlsx_response(f"{name}.xlsx", header, found)
-    return csv_lines_response(f"{name}.csv", header, csv_lines(found))
+    told = {"month": f"{month:%Y-%m}"} | facts
+    content = table(header, found)
+    return recorded_download(request, f"{name}.{file_format}", content, verb="accounting.exported", facts=told)
 
 
 @require_GET

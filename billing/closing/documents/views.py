@@ -11,8 +11,7 @@ from django.views.decorators.http import require_GET
 
 from billing.closing.documents.pack import Pack
 from billing.models import Side, Statement
-from portal.exports import zip_response
-from portal.htmx import command_of
+from portal.downloads import archive, recorded_download
 
 
 @require_GET
@@ -21,8 +20,9 @@ def dispute_pack(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase
     closed = Statement.objects.filter(side=Side.SELL, state=Statement.State.CLOSED).exclude(currency="")
     statement = get_object_or_404(closed.select_related("customer"), public_id=public_id)
     pack = Pack(statement)
-    facts = {"month": f"{statement.month:%Y-%m}", "statement": str(statement.public_id), "file": "dispute pack"}
-    command_of(request).record(verb="statements.exported", obj=None, after=facts)
+    facts = {"month": f"{statement.month:%Y-%m}"}
     name = pack.number or f"{statement.month:%Y-%m}-{statement.public_id.hex[:8]}"
     assert statement.closed_at  # noqa: S101 - a closed one has it
-    return zip_response(f"statement-{name.replace('/', '-')}.zip", statement.closed_at, pack.members())
+    filename = f"statement-{name.replace('/', '-')}.zip"
+    content = archive(statement.closed_at, pack.members())
+    return recorded_download(request, filename, content, verb="statements.pack_exported", obj=statement, facts=facts)

@@ -26,7 +26,7 @@ _RESULTS = dict(Result.choices)
 
 
 class MatchFilters(ListFilters):
-    show = Filter(_("Result"), one_of(Result.values), lookup="result")
+    show = Filter(_("Result"), one_of(Result.values), lookup="result", words=_RESULTS)
     currency = Filter(_("Currency"), code_or_none)
     q = search_filter()
     page = page_filter()

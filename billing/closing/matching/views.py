@@ -18,8 +18,9 @@ from billing.usage.periods import month_after, month_or_none
 from customers.models import Connection
 from portal.access.permissions import Permission
 from portal.clock import database_now
-from portal.exports import csv_lines, csv_lines_response, refused_export
-from portal.htmx import command_of, person, render_page
+from portal.downloads import recorded_download, table
+from portal.exports import refused_export
+from portal.htmx import person, render_page
 
 
 def _month_or_404(text: str) -> date:
@@ -72,6 +73,7 @@ def invoice_comparison_export(request: HttpRequest, public_id: uuid.UUID, month:
     if filters.comparison is None:
         raise Http404
     told = {"month": f"{of_month:%Y-%m}", "currency": filters.comparison.currency}
-    command_of(request).record(verb="invoice.comparison_exported", obj=connection, after=told)
     name = f"invoices-{of_month:%Y-%m}-{filters.comparison.currency}-{connection.public_id.hex[:8]}.csv"
-    return csv_lines_response(name, queries.HEADER, csv_lines(queries.match_rows(filters)))
+    content = table(queries.HEADER, queries.match_rows(filters))
+    verb = "invoice.comparison_exported"
+    return recorded_download(request, name, content, verb=verb, obj=connection, filters=filters, facts=told)

@@ -165,7 +165,8 @@ def _write(command: Command, stored: Contract, *, before: Mapping[str, Any], aft
         return False
     stored.edits += 1
     stored.save(update_fields=[*COPIED, "edits"])
-    command.record(verb="contract.edited", obj=stored, before=before, after=after)
+    currency = {"currency": stored.currency} if stored.currency else {}  # of the amounts, for who reads the event
+    command.record(verb="contract.edited", obj=stored, before={**before, **currency}, after={**after, **currency})
     return True
 
 

@@ -25,7 +25,7 @@ from billing.pricing.lists.prices import Price
 from billing.pricing.lists.versions import in_force_on
 from billing.pricing.lists.wording import price_changes
 from customers.operations.view_helpers import refusals_on
-from portal.exports import csv_response
+from portal.downloads import recorded_download, table
 from portal.htmx import command_of, go_to, is_fragment, person
 
 
@@ -34,7 +34,9 @@ def price_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase
     version = queries.version_or_404(person(request), public_id)
     header, rows = price_file(version.prices)
     name = slugify(version.price_list.name) or "price-list"
-    return csv_response(f"{name}-version-{version.n}.csv", header, rows)
+    verb = "cost_list.exported" if version.price_list.side == Side.COST else "price_list.exported"
+    filename, listed = f"{name}-version-{version.n}.csv", version.price_list
+    return recorded_download(request, filename, table(header, rows), verb=verb, obj=listed)
 
 
 @dataclass

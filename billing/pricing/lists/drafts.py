@@ -148,8 +148,9 @@ def _write(command: Command, stored: PriceVersion, prices: list[Price], *, what:
     before, after = _told(stored.prices, prices)
     stored.prices, stored.edits = prices, stored.edits + 1
     stored.save(update_fields=["prices", "edits"])
-    facts = {"version": stored.n}
-    command.record(verb=verb(stored.price_list, what), obj=stored.price_list, before=before, after=facts | after)
+    facts, currency = {"version": stored.n}, {"currency": stored.price_list.currency}
+    told = facts | currency | after  # the currency is in both: it is that of the amounts, and no difference
+    command.record(verb=verb(stored.price_list, what), obj=stored.price_list, before=currency | before, after=told)
     return True
 
 

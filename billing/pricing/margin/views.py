@@ -16,13 +16,15 @@ from django.views.decorators.http import require_GET
 from billing.pricing.margin import idle_accounts, queries
 from billing.pricing.margin.queries import MarginRow, MonthMargin
 from billing.pricing.statements.filters import months_offered
-from billing.usage.periods import month_after, month_or_none
+from billing.usage.periods import month_after, month_or_none, month_words
 from customers.connections.catalogue import offering_label
-from portal.exports import csv_lines, csv_lines_response, refused_export
+from portal.downloads import recorded_download, table
+from portal.exports import refused_export
 from portal.filters import Filter, ListFilters, one_of, page_filter, sort_filter
-from portal.htmx import command_of, render_page
+from portal.htmx import render_page
 from portal.query_params import searchable
 
+IDLE_REASONS = {"suspended": _("Suspended"), "silent": _("No email")}
 GROUPS = {"month": _("By month"), "package": _("By package"), "connection": _("By connection")}
 MONTHS = 12
 MISSING = {
@@ -38,9 +40,9 @@ _REMEMBERED_SECONDS = 3_600
 class MarginFilters(ListFilters):
     """The month of the margin pages, by default the one before the current one."""
 
-    month = Filter(_("Month"), month_or_none)
-    group = Filter(_("Group"), one_of(GROUPS))
-    reason = Filter(_("Reason"), one_of(idle_accounts.REASONS))
+    month = Filter(_("Month"), month_or_none, words=month_words)
+    group = Filter(_("Group"), one_of(GROUPS), words=GROUPS)
+    reason = Filter(_("Reason"), one_of(idle_accounts.REASONS), words=IDLE_REASONS)
     q = Filter(_("Search"), lambda text: searchable(text).lower())
     sort = sort_filter(("name",), "name")
     page = page_filter()
@@ -85,8 +87,11 @@ def idle(request: HttpRequest) -> HttpResponse:
         page, rows = idle_accounts.idle_page(
             filters.month, reason=filters.reason, q=filters.q, number=request.GET.get("page", "")
         )
-        reasons = {"suspended": _("Suspended"), "silent": _("No email")}
-        context |= {"page": page, "rows": [(row, reasons[row.reason]) for row in rows], "reasons": reasons.items()}
+        context |= {
+            "page": page,
+            "rows": [(row, IDLE_REASONS[row.reason]) for row in rows],
+            "reasons": IDLE_REASONS.items(),
+        }
     return render_page(request, "billing/margin/idle.html", context, filters=filters)
 
 
@@ -131,8 +136,8 @@ def margin_export(request: HttpRequest) -> HttpResponseBase:
     filters = MarginFilters(request.GET, now=timezone.now())
     if filters.lists_nothing:
         return refused_export(filters)
-    _record(request, filters.month, "margin")
-    return csv_lines_response(f"margin-{filters.month:%Y-%m}.csv", HEADER, csv_lines(_rows(filters)))
+    name = f"margin-{filters.month:%Y-%m}.csv"
+    return recorded_download(request, name, table(HEADER, _rows(filters)), verb="margin.exported", filters=filters)
 
 
 def _rows(filters: MarginFilters) -> Iterator[Sequence[Any]]:
@@ -154,8 +159,8 @@ def idle_export(request: HttpRequest) -> HttpResponseBase:
     filters = MarginFilters(request.GET, now=timezone.now())
     if filters.lists_nothing:
         return refused_export(filters)
-    _record(request, filters.month, "accounts without use")
-    return csv_lines_response(f"without-use-{filters.month:%Y-%m}.csv", IDLE_HEADER, csv_lines(_idle_rows(filters)))
+    name, content = f"without-use-{filters.month:%Y-%m}.csv", table(IDLE_HEADER, _idle_rows(filters))
+    return recorded_download(request, name, content, verb="margin.idle_exported", filters=filters)
 
 
 def _idle_rows(filters: MarginFilters) -> Iterator[Sequence[Any]]:
@@ -166,7 +171,3 @@ def _idle_rows(filters: MarginFilters) -> Iterator[Sequence[Any]]:
                 f"{filters.month:%Y-%m}", account.customer.company_name, account.provider_id or "",
                 account.connection.name, row.reason, row.days, row.of_days, cost.value, cost.currency,
             ]  # fmt: skip
-
-
-def _record(request: HttpRequest, month: date, file: str) -> None:
-    command_of(request).record(verb="statements.exported", obj=None, after={"month": f"{month:%Y-%m}", "file": file})

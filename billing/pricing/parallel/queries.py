@@ -25,7 +25,7 @@ State = ParallelResult.State
 
 
 class ResultFilters(ListFilters):
-    show = Filter(gettext_lazy("Result"), one_of(State.values))
+    show = Filter(gettext_lazy("Result"), one_of(State.values), words=dict(State.choices))
     currency = Filter(gettext_lazy("Currency"), code_or_none)
     q = search_filter()
     page = page_filter()

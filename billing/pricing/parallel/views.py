@@ -23,7 +23,8 @@ from billing.pricing.parallel.spreadsheet import COLUMNS, Sheet, read_sheet
 from customers.models import Customer
 from customers.operations.view_helpers import refusals_told
 from portal.clock import database_now
-from portal.exports import csv_response, refused_export
+from portal.downloads import recorded_download, table
+from portal.exports import refused_export
 from portal.filters import ListFilters, page_filter
 from portal.htmx import command_of, go_to, render_page
 from portal.query_params import searchable
@@ -150,10 +151,10 @@ def parallel_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseB
     parallel, filters = _month_or_404(public_id), ResultFilters(request.GET)
     if filters.lists_nothing:
         return refused_export(filters)
-    told = {"file": parallel.filename, "month": f"{parallel.month:%Y-%m}"}
-    command_of(request).record(verb="parallel.exported", obj=None, after=told)
+    told = {"compared_file": parallel.filename, "month": f"{parallel.month:%Y-%m}"}
     name = f"parallel-{parallel.month:%Y-%m}-{parallel.public_id.hex[:8]}.csv"
-    return csv_response(name, queries.HEADER, queries.result_rows(parallel, filters))
+    content = table(queries.HEADER, queries.result_rows(parallel, filters))
+    return recorded_download(request, name, content, verb="parallel.exported", filters=filters, facts=told)
 
 
 def _month_or_404(public_id: uuid.UUID) -> ParallelMonth:

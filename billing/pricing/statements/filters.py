@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import Side, Statement, StatementFinding
 from billing.pricing.statements.labels import EXACTNESS, FINDINGS, OF_COST
 from billing.pricing.statements.numbers import billing_terms, number_in
-from billing.usage.periods import month_after, month_or_none
+from billing.usage.periods import month_after, month_or_none, month_words
 from customers.models import Customer
 from portal.filters import Filter, ListFilters, one_of, page_filter, sort_filter
 from portal.query_params import searchable
@@ -25,16 +25,20 @@ def _currency(text: str) -> str | None:
     return text if len(text) == 3 and text.isascii() and text.isalpha() and text.isupper() else None
 
 
+def _finding_words(code: str) -> str:
+    return str(FINDINGS[code].title)
+
+
 class StatementFilters(ListFilters):
     """Filters of a month's statements of customers. The default month is the one before the current one: its periods
     have ended."""
 
     side = Side.SELL
-    month = Filter(_("Month"), month_or_none)
+    month = Filter(_("Month"), month_or_none, words=month_words)
     currency = Filter(_("Currency"), _currency)
-    amount = Filter(_("Amount"), one_of(EXACTNESS))
-    finding = Filter(_("Finding"), one_of(code for code in FINDINGS if code not in OF_COST))
-    state = Filter(_("State"), one_of(Statement.State.values))
+    amount = Filter(_("Amount"), one_of(EXACTNESS), words=EXACTNESS)
+    finding = Filter(_("Finding"), one_of(code for code in FINDINGS if code not in OF_COST), words=_finding_words)
+    state = Filter(_("State"), one_of(Statement.State.values), words=dict(Statement.State.choices))
     q = Filter(_("Search"), lambda text: searchable(text).lower())
     sort = sort_filter(SORTS, DEFAULT_SORT)
     page = page_filter()
@@ -99,7 +103,7 @@ class CostFilters(StatementFilters):
     """Filters of a month's statements of connections."""
 
     side = Side.COST
-    finding = Filter(_("Finding"), one_of(FINDINGS))
+    finding = Filter(_("Finding"), one_of(FINDINGS), words=_finding_words)
     _name = "connection__name"
 
     def _searched(self, found: QuerySet[Statement]) -> QuerySet[Statement]:

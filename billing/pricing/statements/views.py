@@ -6,7 +6,7 @@ What customers pay and what connections cost have routes of their own: the latte
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -33,9 +33,10 @@ from billing.usage.periods import last_day
 from customers.models import Customer
 from portal.access.permissions import Permission
 from portal.clock import database_now
-from portal.exports import csv_lines, csv_lines_response, refused_export, xlsx_response
+from portal.downloads import Content, recorded_download, table
+from portal.exports import refused_export
 from portal.filters import Filter, ListFilters, one_of, page_filter
-from portal.htmx import command_of, person, render_page
+from portal.htmx import person, render_page
 
 STATEMENTS_SHOWN = 12
 FORMATS = {"csv": gettext_lazy("CSV"), "xlsx": gettext_lazy("Excel (XLSX)")}
@@ -193,8 +194,9 @@ def costs_export(request: HttpRequest) -> HttpResponseBase:
 def _list_file(request: HttpRequest, filters: StatementFilters, name: str, header: Sequence[str]) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
-    facts = {"month": f"{filters.month:%Y-%m}", "file": name}
-    return _file(request, f"{name}-{filters.month:%Y-%m}", header, queries.statement_rows(filters), facts)
+    content = table(header, queries.statement_rows(filters))
+    verb = "costs.exported" if filters.side == Side.COST else "statements.exported"
+    return _file(request, f"{name}-{filters.month:%Y-%m}", content, verb=verb, filters=filters)
 
 
 @require_GET
@@ -209,20 +211,17 @@ def cost_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
 
 def _lines_file(request: HttpRequest, found: Statement) -> HttpResponseBase:
     name = f"statement-{found.month:%Y-%m}-{found.public_id.hex[:8]}-{found.currency or 'none'}"
-    facts = {"month": f"{found.month:%Y-%m}", "statement": str(found.public_id)}
-    return _file(request, name, queries.LINE_HEADER, queries.line_rows(found), facts)
+    facts = {"month": f"{found.month:%Y-%m}"}
+    content = table(queries.LINE_HEADER, queries.line_rows(found))
+    verb = "costs.exported" if found.side == Side.COST else "statements.exported"
+    return _file(request, name, content, verb=verb, obj=found, facts=facts)
 
 
-def _file(
-    request: HttpRequest, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], facts: dict[str, str]
-) -> HttpResponseBase:
+def _file(request: HttpRequest, name: str, content: Content, *, verb: str, **about: Any) -> HttpResponseBase:
     file_format = request.GET.get("format", "csv")
     if file_format not in FORMATS:
         return HttpResponseBadRequest(_("Select CSV or Excel (XLSX)."), content_type="text/plain; charset=utf-8")
-    command_of(request).record(verb="statements.exported", obj=None, after=facts | {"format": file_format})
-    if file_format == "xlsx":
-        return xlsx_response(f"{name}.xlsx", header, rows)
-    return csv_lines_response(f"{name}.csv", header, csv_lines(rows))
+    return recorded_download(request, f"{name}.{file_format}", content, verb=verb, **about)
 
 
 @require_GET

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from django import forms as django_forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -33,6 +34,7 @@ from customers.operations.commands import request_domain, request_test_message
 from customers.operations.queries import is_fresh, last_failed
 from customers.operations.view_helpers import account_or_404, open_kind_of, problem_of, try_request
 from portal.clock import database_now
+from portal.downloads import plain_text, recorded_download
 from portal.htmx import command_of, go_to, is_fragment, person, render_page
 from portal.refusals import Refusal
 
@@ -92,13 +94,16 @@ def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_GET
-def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
+def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponseBase:
     """Show a domain's records and test messages. `?download=txt` is the email to the customer as a file."""
     account = account_or_404(public_id)
     line = queries.domain_or_404(account, name)
     subject, text = queries.letter(line)
     if "download" in request.GET:
-        return _download(line.domain.name, text)
+        content = plain_text(text)
+        return recorded_download(
+            request, f"dns-{line.domain.name}.txt", content, verb="domain.records_downloaded", obj=account
+        )
     context = _domain_context(account, line) | _messages(account, line, ask="status" in request.GET)
     if is_fragment(request):
         return render(request, "customers/sending/_messages.html", context)
@@ -200,12 +205,6 @@ def _domain_context(account: Account, line: DomainLine) -> dict[str, Any]:
 def _mailto(email: str, subject: str, text: str) -> str:
     body = quote(text.replace("\n", "\r\n"))  # RFC 6068: a line break in a body is CRLF
     return f"mailto:{quote(email, safe='@')}?subject={quote(subject)}&body={body}"
-
-
-def _download(name: str, text: str) -> HttpResponse:
-    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="dns-{name}.txt"'
-    return response
 
 
 def _question(request: HttpRequest, account: Account, form: django_forms.Form, context: dict[str, Any]) -> HttpResponse:

@@ -138,7 +138,7 @@ def test_what_is_held_back_is_told_and_not_in_the_file() -> None:
     assert {row["statement number"] for row in rows_of(content(answer))} == {"000001"}
     event = AuditEvent.objects.get(verb="accounting.exported")
     assert event.after == {
-        "month": "2026-11", "file": "accounting-2026-11-partial", "format": "csv", "held_back": 2
+        "month": "2026-11", "file": "accounting-2026-11-partial.csv", "held_back": 2
     }  # fmt: skip
     assert "2 statements are held back" in page_of(client_of(), "month-accounting", "2026-11")
     close()

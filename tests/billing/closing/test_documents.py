@@ -180,9 +180,9 @@ def test_a_pack_tells_no_cost_and_is_audited() -> None:
     period.save(update_fields=["allocated_cost", "currency"])
     packed = pack(statement)
     assert not any("731.37" in packed.read(name).decode() for name in packed.namelist())
-    event = AuditEvent.objects.get(verb="statements.exported")
-    assert event.after["file"] == "dispute pack"
-    assert event.after["statement"] == str(statement.public_id)
+    event = AuditEvent.objects.get(verb="statements.pack_exported")
+    assert event.after["file"].endswith(".zip")
+    assert (event.object_id, event.customer_id) == (statement.public_id, statement.customer.public_id)
 
 
 def test_a_pack_lists_adjustments_of_both_directions() -> None:

@@ -169,7 +169,7 @@ def test_each_export_and_download_is_audited(finance: Client, anna: User) -> Non
     content_of(finance, kept)
     requested, downloaded = AuditEvent.objects.filter(object_id=kept.public_id).order_by("pk")
     assert (requested.verb, downloaded.verb) == ("usage.exported", "usage.export_downloaded")
-    assert requested.after["only"] == "over"
+    assert requested.after["filters"] == ["Show only: Overage"]
     assert downloaded.after["sha256"] == kept.sha256
     assert requested.actor_id == downloaded.actor_id == anna.pk
 

@@ -44,6 +44,13 @@ class TestTheSecret:
             self._claim(desk, account, key)
         assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
 
+    def test_is_revealed_for_the_reason_that_the_key_was_requested_for(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        Operation.objects.update(reason="New web shop.")
+        self._claim(desk, account, key)
+        event = AuditEvent.objects.get(verb="key.secret_shown")
+        assert (event.reason, event.account_id) == ("New web shop.", account.public_id)
+
     @pytest.mark.parametrize("keep", [False, True])
     def test_of_two_who_come_at_once_one_gets_it(
         self, desk: SubDesk, monkeypatch: pytest.MonkeyPatch, keep: bool
