@@ -28,6 +28,7 @@ from portal.state_labels import account_state_text
 CHUNK = 500
 OF_OFFERINGS = (ChangeSet.Kind.PACKAGE, ChangeSet.Kind.ADDON_ADD, ChangeSet.Kind.ADDON_REMOVE)
 OF_TAGS = (ChangeSet.Kind.TAG_ADD, ChangeSet.Kind.TAG_REMOVE)
+OF_KEYS = (ChangeSet.Kind.KEY_ROTATE, ChangeSet.Kind.KEY_DELETE)
 # The kind of operation that each kind of bulk change requests. Tags are the customer's: they need none.
 KIND_OF = {
     ChangeSet.Kind.SUSPEND: OperationKind.SUSPEND,
@@ -37,6 +38,8 @@ KIND_OF = {
     ChangeSet.Kind.ADDON_ADD: OperationKind.OFFERINGS,
     ChangeSet.Kind.ADDON_REMOVE: OperationKind.OFFERINGS,
     ChangeSet.Kind.CAP: OperationKind.SETTINGS,
+    ChangeSet.Kind.KEY_ROTATE: OperationKind.KEY_CREATE,
+    ChangeSet.Kind.KEY_DELETE: OperationKind.KEY_DELETE,
 }
 
 
