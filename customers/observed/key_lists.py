@@ -13,7 +13,8 @@ from time import monotonic
 
 from django.db.models import F, Q, QuerySet
 
-from customers.connections.client import client_for
+from customers.connections import circuit_breaker
+from customers.connections.client import client_for, recorded
 from customers.connections.scopes import why_no_read
 from customers.models import Account, Connection
 from customers.models.account import AccountState
@@ -88,4 +89,8 @@ def list_keys_of(
 def list_keys(account: Account, *, now: datetime, connect: Connect = background_client) -> None:
     """Read one account's list. `now` is the time of the request. Raises `ProviderError` and `DecryptionError`."""
     Account.objects.filter(pk=account.pk).update(keys_tried_at=now)
-    read_keys(account=account, now=now, provider=connect(account.connection))
+    with recorded() as exchanges:
+        try:
+            read_keys(account=account, now=now, provider=connect(account.connection))
+        finally:
+            circuit_breaker.record_exchanges(account.connection, exchanges=exchanges)
