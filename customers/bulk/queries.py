@@ -52,7 +52,6 @@ HEADER = (
     "customer",
     "account ID",
     "connection",
-    "API key",
     "from",
     "to",
     "warnings",
@@ -61,6 +60,7 @@ HEADER = (
     "operation",
     "operation state",
     "result",
+    "API key",
 )
 
 
@@ -275,7 +275,6 @@ def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
                 item.account.customer.company_name,
                 item.account.provider_id,
                 item.account.connection.name,
-                item.key_id,
                 item.was,
                 item.becomes,
                 " ".join(item.warnings),
@@ -284,4 +283,5 @@ def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
                 operation.code if operation else "",
                 str(operation.get_state_display()) if operation else "",
                 operation.summary if operation else "",
+                item.key_id,
             ]

@@ -47,8 +47,8 @@ class ChangeSet(Fenced):
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"}, {"despite_hold"}, {"old", "keep"} of keys
-    # (`customers.bulk.keys`) or {}.
+    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"}, {"despite_hold"}, {"old"}
+    # (of keys, `customers.bulk.keys`) or {}.
     wanted = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=1000)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_sets")
