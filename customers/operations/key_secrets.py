@@ -76,7 +76,9 @@ def _why_not(row: KeySecret, actor: User, now: datetime) -> str:
     if row.shown_at is not None:
         return _("The secret was already revealed. It's shown only once.")
     if not row.sealed or row.expires_at <= now:
-        return _("The secret expired because it wasn't revealed in time. Rotate the key to get a new one.")
+        waited = _("24 hours") if row.expires_at - row.made_at > WAITS else _("15 minutes")
+        text = _("The secret expired because it wasn't revealed within %(time)s. Rotate the key to get a new one.")
+        return text % {"time": waited}
     return ""
 
 
