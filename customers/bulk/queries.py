@@ -103,6 +103,15 @@ class SetPage:
         return self.total - sum(self.counts.get(view, 0) for view in waiting)
 
     @property
+    def is_destructive(self) -> bool:
+        return self.change_set.kind in (ChangeSet.Kind.SUSPEND, ChangeSet.Kind.KEY_DELETE)
+
+    @property
+    def is_begun(self) -> bool:
+        drafts = (ChangeSet.State.LISTING, ChangeSet.State.PLANNED, ChangeSet.State.WAITING)
+        return self.change_set.state not in drafts
+
+    @property
     def again(self) -> int:
         return sum(self.counts.get(view, 0) for view in (ChangeSetItem.State.MOVED, "refused"))
 

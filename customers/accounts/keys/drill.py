@@ -88,7 +88,9 @@ def _accounts_by_line(lines: Iterable[str]) -> tuple[dict[str, set[int]], dict[s
         by_reference=Lower("customer__external_reference"),
     )
     any_of = Q(by_id__in=wanted) | Q(by_name__in=wanted) | Q(by_email__in=wanted) | Q(by_reference__in=wanted)
-    managed = set(key_lists.accounts_with_keys().values_list("pk", flat=True).filter(pk__in=rows.filter(any_of).values("pk")))
+    managed = set(
+        key_lists.accounts_with_keys().values_list("pk", flat=True).filter(pk__in=rows.filter(any_of).values("pk"))
+    )
     accounts: dict[str, set[int]] = defaultdict(set)
     customers: dict[str, set[int]] = defaultdict(set)
     columns = ("pk", "customer_id", "by_id", "by_name", "by_email", "by_reference")

@@ -43,14 +43,15 @@ def remind_old_keys(*, now: datetime) -> int:
 def _remind(untold: QuerySet[AccountKey], owner: User | None, now: datetime) -> bool:
     """Raise the notice in the transaction that marks its keys, so that each is told of once."""
     with transaction.atomic():
-        count = AccountKey.objects.filter(pk__in=untold.order_by().values("pk"), reminded_at=None).update(reminded_at=now)
+        count = AccountKey.objects.filter(pk__in=untold.order_by().values("pk"), reminded_at=None).update(
+            reminded_at=now
+        )
         if not count:
             return False
         days = settings.KEY_MAX_AGE_DAYS
         text = ngettext(
             "%(n)d API key is older than %(days)d days. Rotate it, or delete it if nothing uses it.",
-            "%(n)d API keys are older than %(days)d days. Rotate them, or delete those that nothing "
-            "uses.",
+            "%(n)d API keys are older than %(days)d days. Rotate them, or delete those that nothing uses.",
             count,
         )
         query = {"finding": "old"} | ({"owner": str(owner.public_id)} if owner else {})

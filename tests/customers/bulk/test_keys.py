@@ -15,7 +15,17 @@ from customers.operations import key_secrets
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
-from tests.customers.bulk.key_drills import account_of, drilled, key_at_provider, listed, living, plan, stored, submit, work
+from tests.customers.bulk.key_drills import (
+    account_of,
+    drilled,
+    key_at_provider,
+    listed,
+    living,
+    plan,
+    stored,
+    submit,
+    work,
+)
 from tests.customers.sub_accounts import SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
