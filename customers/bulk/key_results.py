@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.bulk.keys import with_living
+from customers.bulk.keys import is_living
 from customers.models import AccountKey, ChangeSet, ChangeSetItem, KeySecret, Operation
 from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
@@ -60,7 +60,7 @@ def key_summary(change_set: ChangeSet, viewer: User, *, now: datetime) -> KeySum
     rotated = Q(is_living=True, state=State.ASKED, operation__state=OperationState.SUCCEEDED)
     since = change_set.checked_from or now
     old = Q(account__keys_read_at=None) | Q(account__keys_read_at__lt=since)
-    found = with_living(rows).aggregate(
+    found = rows.annotate(is_living=is_living()).aggregate(
         total=Count("pk"),
         living=Count("pk", filter=Q(is_living=True)),
         unchecked=Count("pk", filter=old),

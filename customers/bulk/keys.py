@@ -300,13 +300,12 @@ def _unchecked(change_set: ChangeSet) -> QuerySet[Account]:
     return of_run.filter(old, untried).order_by("pk")
 
 
-def with_living(items: QuerySet[ChangeSetItem]) -> QuerySet[ChangeSetItem]:
-    """Annotate rows of keys with `is_living`: the last list shows the key."""
-    living = AccountKey.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"), gone_at=None)
-    return items.annotate(is_living=Exists(living))
+def is_living() -> Exists:
+    """Match rows whose key the last list shows."""
+    return Exists(AccountKey.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"), gone_at=None))
 
 
 def rotated_keys(change_set: ChangeSet) -> list[tuple[int, str]]:
     """Return the old keys that a rotation replaced and that are still alive."""
     done = change_set.items.filter(state=State.ASKED, operation__state=OperationState.SUCCEEDED)
-    return list(with_living(done).filter(is_living=True).values_list("account_id", "key_id"))
+    return list(done.filter(is_living()).values_list("account_id", "key_id"))

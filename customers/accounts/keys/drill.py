@@ -88,9 +88,8 @@ def _accounts_by_line(lines: Iterable[str]) -> tuple[dict[str, set[int]], dict[s
         by_reference=Lower("customer__external_reference"),
     )
     any_of = Q(by_id__in=wanted) | Q(by_name__in=wanted) | Q(by_email__in=wanted) | Q(by_reference__in=wanted)
-    managed = set(
-        key_lists.accounts_with_keys().values_list("pk", flat=True).filter(pk__in=rows.filter(any_of).values("pk"))
-    )
+    with_keys = key_lists.accounts_with_keys().filter(pk__in=rows.filter(any_of).values("pk"))
+    managed = set(with_keys.values_list("pk", flat=True))
     accounts: dict[str, set[int]] = defaultdict(set)
     customers: dict[str, set[int]] = defaultdict(set)
     columns = ("pk", "customer_id", "by_id", "by_name", "by_email", "by_reference")
@@ -186,7 +185,8 @@ class KeyDrillForm(TokenForm):
         self.choice = KeyChoice(account_ids=chosen)
 
     def _take_member(self, public_id: str) -> None:
-        person = User.objects.filter(public_id=uuid_or_none(public_id)).first()
+        key = uuid_or_none(public_id)
+        person = User.objects.filter(public_id=key).first() if key else None
         if person is None:
             self.add_error("member", _("Select a team member."))
         else:

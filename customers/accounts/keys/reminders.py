@@ -24,6 +24,7 @@ from portal.notices.models import Notice
 
 # It is about what happened, so it is over once it was mailed.
 KIND = f"{Notice.EVENT}keys.old"
+AT_ONCE = 5000
 
 
 def remind_old_keys(*, now: datetime) -> int:
@@ -43,9 +44,9 @@ def remind_old_keys(*, now: datetime) -> int:
 def _remind(untold: QuerySet[AccountKey], owner: User | None, now: datetime) -> bool:
     """Raise the notice in the transaction that marks its keys, so that each is told of once."""
     with transaction.atomic():
-        count = AccountKey.objects.filter(pk__in=untold.order_by().values("pk"), reminded_at=None).update(
-            reminded_at=now
-        )
+        keys = list(untold.order_by().values_list("pk", flat=True))
+        parts = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]
+        count = sum(AccountKey.objects.filter(pk__in=part, reminded_at=None).update(reminded_at=now) for part in parts)
         if not count:
             return False
         days = settings.KEY_MAX_AGE_DAYS

@@ -12,7 +12,7 @@ from portal.commands import Command
 from portal.providers import AccountSettings, IdempotentBody, NewKey
 from tests.customers.sub_accounts import SubDesk
 
-SEND = ("messages:send:all",)
+SEND = ("messages:send:all", "domains:read")
 
 
 def account_of(desk: SubDesk, n: int = 1) -> Account:

@@ -125,7 +125,7 @@ class TestRotation:
         assert stored(account) == now_there
         assert set(KeySecret.objects.exclude(sealed="").values_list("key_id", flat=True)) == now_there
         one = AccountKey.objects.get(label__startswith="One", gone_at=None)
-        assert (one.scopes, one.ip_allow_list) == (["messages:send:all"], ["203.0.113.0/24"])
+        assert (sorted(one.scopes), one.ip_allow_list) == (["domains:read", "messages:send:all"], ["203.0.113.0/24"])
         assert set(results(desk, made).values()) == {"rotated"}
         found = summary(desk, made)
         assert (found.total, found.living, found.unchecked, found.secrets) == (2, 0, 0, 2)
