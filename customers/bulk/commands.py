@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from customers.bulk import approval, keys
-from customers.bulk.plan import OF_KEYS, Planner, hash_of, permission_of, permissions_of
+from customers.bulk.plan import OF_KEYS, Planner, hash_of, permission_of, permissions_of_change
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.operations.commands import cancel_operation, request_delete, request_suspend
 from customers.operations.submissions import submit_once
@@ -71,7 +71,7 @@ def plan_bulk_change(
     """Make one row for each account with the effect on it. No approval is requested yet. The same form again returns
     the same bulk change. Of keys, all of the accounts' are meant and the named ones; a worker lists them first. Raises
     `Refusal`."""
-    for permission in permissions_of(kind):
+    for permission in permissions_of_change(kind):
         require(command.person, permission)
     if not command.reason.strip():
         raise Refusal(_("Enter a reason. It's recorded in the audit log."), field="reason")

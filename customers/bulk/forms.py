@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.bulk.keys import LATER, THEN
-from customers.bulk.plan import permissions_of
+from customers.bulk.plan import permissions_of_change
 from customers.connections import catalogue
 from customers.forms import TokenForm
 from customers.models import ChangeSet, Connection, Offering
@@ -74,7 +74,7 @@ class BulkChangeForm(TokenForm):
             ChangeSet.Kind.TAG_REMOVE,
             *([ChangeSet.Kind.KEY_ROTATE, ChangeSet.Kind.KEY_DELETE] if any(c.keys for c in can) else []),
         ]
-        permitted = [kind for kind in kinds if all(person.may(each) for each in permissions_of(kind))]
+        permitted = [kind for kind in kinds if all(person.may(each) for each in permissions_of_change(kind))]
         self._choices("kind", [(kind.value, str(kind.label)) for kind in permitted])
         offered = {NEEDS.get(kind) for kind in kinds}
         for name in {"package", "addon", "cap", "old"} - offered:

@@ -255,7 +255,7 @@ def request_key_change(change_set: ChangeSet, item: ChangeSetItem, now: datetime
 # --- What is left -----------------------------------------------------------------------------------------------------
 
 
-def check_step(change_set: ChangeSet, now: datetime, connect: key_lists.Connect) -> timedelta | None:
+def recount_step(change_set: ChangeSet, now: datetime, connect: key_lists.Connect) -> timedelta | None:
     """Wait for the operations, then list every account again, one in a step, and end the run. A list that fails is
     not tried twice: the page says which accounts were not checked."""
     if operations_at_work(change_set).exists():

@@ -51,7 +51,7 @@ def permission_of(kind: str) -> Permission:
     return PERMISSION_OF_KIND[wanted] if wanted else Permission.EDIT_CUSTOMER
 
 
-def permissions_of(kind: str) -> list[Permission]:
+def permissions_of_change(kind: str) -> list[Permission]:
     """Return all permissions that a bulk change needs for requesting it. Rotating keys also deletes them."""
     both = [PERMISSION_OF_KIND[OperationKind.KEY_DELETE]] if kind == ChangeSet.Kind.KEY_ROTATE else []
     return [permission_of(kind), *both]

@@ -95,7 +95,7 @@ class _Chunk:
             return keys.list_step(self.change_set, self.clock(), self.connect)
         ready = self.change_set.items.filter(state=ChangeSetItem.State.READY)
         if self.change_set.kind in OF_KEYS and not ready.exists():
-            return keys.check_step(self.change_set, self.clock(), self.connect)
+            return keys.recount_step(self.change_set, self.clock(), self.connect)
         if self.room <= 0:
             return LOOK_AGAIN
         is_over, operation = _step(self.change_set, self.clock())

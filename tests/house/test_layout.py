@@ -24,7 +24,7 @@ BOUNDS = {
     "files directly in billing": 12,
     "parts of customers": 20,
     "levels of customers": 10,
-    "arrows in customers": 92,
+    "arrows in customers": 94,
     "backward arrows in customers": 0,
     "parts of billing": 14,
     "levels of billing": 5,

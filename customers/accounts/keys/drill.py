@@ -105,7 +105,7 @@ def _accounts_by_line(lines: Iterable[str]) -> tuple[dict[str, set[int]], dict[s
 
 
 class KeyDrillForm(TokenForm):
-    """What to do with which keys. `choice` is for a valid form."""
+    """The keys, and what is done with them. `choice` is for a valid form."""
 
     source = forms.ChoiceField(
         label=gettext_lazy("Keys"),

@@ -11,7 +11,7 @@ from customers.accounts.keys import hygiene
 from customers.accounts.keys.drill import KeyDrillForm
 from customers.accounts.keys.hygiene_export import HEADER, key_export_rows
 from customers.bulk import commands as bulk_commands
-from customers.bulk.plan import OF_KEYS, permissions_of
+from customers.bulk.plan import OF_KEYS, permissions_of_change
 from customers.directory.filter_choices import owner_choices
 from customers.models import Connection
 from customers.observed.key_lists import KINDS_WITH_KEYS
@@ -58,7 +58,7 @@ def key_drill(request: HttpRequest) -> HttpResponse:
     """Choose keys and what happens to them. The draft that it leads to lists them at the provider first."""
     filters = hygiene.KeyFilters(request.GET, now=timezone.now())
     user = person(request)
-    kinds = [kind for kind in OF_KEYS if all(user.may(each) for each in permissions_of(kind))]
+    kinds = [kind for kind in OF_KEYS if all(user.may(each) for each in permissions_of_change(kind))]
     form = KeyDrillForm(request.POST or None, filters=filters, kinds=kinds)
     if request.method == "POST" and form.is_valid():
         with refusals_on(form, fields={"": "source"}):
