@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from portal.formats import number_text
+
+_KEY_LABEL = re.compile(r"(?P<typed>.*) · (?P<code>op_[0-9A-F]{6})", re.DOTALL)
 
 
 def cap_of(settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> int | None:
@@ -23,3 +26,13 @@ def cap_text(cap: int | None, *, short: bool = False) -> str:
         return ""
     words = _("%(n)s/month") if short else _("%(n)s emails/month")
     return words % {"n": number_text(cap)} if cap else _("No cap")
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """Return a key's label as typed, and the code of the operation that made the key ("" where there is none)."""
+    found = _KEY_LABEL.fullmatch(label)
+    return (found["typed"], found["code"]) if found else (label, "")
+
+
+def joined_label(typed: str, code: str) -> str:
+    return f"{typed} · {code}" if code else typed

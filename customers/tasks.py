@@ -13,13 +13,14 @@ from django.db import connections
 from django.utils import timezone
 
 from customers import dispatcher
+from customers.accounts.keys import reminders as key_reminders
 from customers.bulk import run as bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account, Connection
 from customers.monitoring import backups, heartbeat
 from customers.monitoring import nightly_check as monitoring_nightly_check
-from customers.observed import account_list, scan_requests, usage_readings
+from customers.observed import account_list, key_lists, scan_requests, usage_readings
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
 from customers.operations.request import PERFORM
@@ -115,6 +116,27 @@ def walk(scan_id: int, **_: Any) -> None:
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
     scan_requests.request_nightly_scans(now=database_now())
+
+
+@shared_task(name="customers.request_key_lists")
+def request_key_lists(**_: Any) -> None:
+    key_lists.request_key_lists(now=database_now())
+
+
+@shared_task(name=key_lists.LIST_KEYS)
+def list_keys(connection_id: int, **_: Any) -> None:
+    connection = Connection.objects.filter(pk=connection_id).first()
+    if connection is None:
+        return
+    with worker_shares.worker_place(SYNC, connection_id) as taken:
+        more = taken and key_lists.list_keys_of(connection)
+    if more:
+        enqueue_on_commit(key_lists.LIST_KEYS, connection_id)
+
+
+@shared_task(name="customers.remind_old_keys")
+def remind_old_keys(**_: Any) -> None:
+    key_reminders.remind_old_keys(now=database_now())
 
 
 @shared_task(name=account_imports.IMPORT_CHUNK)

@@ -3,11 +3,12 @@ from django.urls import path
 from customers.accounts import action_views
 from customers.accounts import views as account_views
 from customers.accounts.create import views as create_views
-from customers.accounts.keys import secret_views
+from customers.accounts.keys import hygiene_views, secret_views
 from customers.accounts.keys import views as key_views
 from customers.accounts.offerings import views as offering_views
 from customers.accounts.sending import views as sending_views
 from customers.accounts.settings import views as settings_views
+from customers.bulk import secret_views as bulk_secret_views
 from customers.bulk import views as bulk_views
 from customers.connections import views as connection_views
 from customers.directory import views as customer_views
@@ -44,6 +45,9 @@ urlpatterns = [
     path("accounts/<uuid:public_id>/unsuspend/", action_views.account_unsuspend, name="account-unsuspend"),
     path("accounts/<uuid:public_id>/delete/", action_views.account_delete, name="account-delete"),
     path("accounts/<uuid:public_id>/settings/", settings_views.account_settings, name="account-settings"),
+    path("keys/", hygiene_views.keys_list, name="keys"),
+    path("keys/export/", hygiene_views.keys_export, name="keys-export"),
+    path("keys/change/", hygiene_views.key_drill, name="keys-change"),
     path("accounts/<uuid:public_id>/keys/", key_views.key_list, name="account-keys"),
     path("accounts/<uuid:public_id>/keys/new/", key_views.key_create, name="key-create"),
     path("accounts/<uuid:public_id>/keys/<str:key_id>/edit/", key_views.key_edit, name="key-edit"),
@@ -84,6 +88,7 @@ urlpatterns = [
     path("changes/<uuid:public_id>/cancel/", bulk_views.bulk_cancel, name="bulk-cancel"),
     path("changes/<uuid:public_id>/decide/", bulk_views.bulk_decide, name="bulk-decide"),
     path("changes/<uuid:public_id>/export/", bulk_views.bulk_export, name="bulk-export"),
+    path("changes/<uuid:public_id>/secrets/", bulk_secret_views.bulk_secrets, name="bulk-secrets"),
     path("coming/", schedule_views.coming, name="coming"),
     path("schedules/<uuid:public_id>/edit/", schedule_views.schedule_edit, name="schedule-edit"),
     path("schedules/<uuid:public_id>/cancel/", schedule_views.schedule_cancel, name="schedule-cancel"),

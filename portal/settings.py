@@ -30,6 +30,9 @@ if SYNC_ITEM_DAYS < 32:
         f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}. It must be at least 32, so that days without usage data can be shown "
         "for a whole billing period."
     )
+# Days after which an API key counts as old, and as unused. 0: never.
+KEY_MAX_AGE_DAYS = whole_number("KEY_MAX_AGE_DAYS", default=365)
+KEY_UNUSED_DAYS = whole_number("KEY_UNUSED_DAYS", default=90)
 DEBUG = env.bool("DEBUG", default=False)
 if DEBUG and PRODUCTION:
     raise ImproperlyConfigured("DEBUG is set while PORTAL_ENV is production. Unset DEBUG.")

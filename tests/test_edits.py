@@ -345,7 +345,7 @@ billing:decide-anomaly billing:decide-figure billing:run-retry billing:run-start
 billing:undo-figure billing:usage-export billing:worklist-owner
 customers:account-create customers:account-delete customers:account-refresh customers:account-sign-in-as
 customers:account-suspend customers:account-unsuspend customers:archive customers:bulk-act customers:bulk-cancel
-customers:bulk-decide
+customers:bulk-decide customers:bulk-secrets customers:keys-change
 customers:bulk-new customers:connection-catalogue customers:connection-create customers:connection-pause
 customers:connection-resume customers:connection-verify customers:create customers:domain-add customers:domain-check
 customers:drift-act customers:drift-scan customers:duplicate-merge customers:estate-choose customers:estate-look

@@ -6,11 +6,9 @@ hash. The run itself is in `customers.bulk.run`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 from django.db import transaction
@@ -18,8 +16,8 @@ from django.db.models import Q
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.bulk import approval
-from customers.bulk.plan import Planner, permission_of
+from customers.bulk import approval, keys
+from customers.bulk.plan import OF_KEYS, Planner, hash_of, permission_of, permissions_of_change
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.operations.commands import cancel_operation, request_delete, request_suspend
 from customers.operations.submissions import submit_once
@@ -44,8 +42,10 @@ STEPS = {
     "bulk.refused": ((ChangeSet.State.WAITING,), ChangeSet.State.REFUSED),
     "bulk.paused": ((ChangeSet.State.RUNNING,), ChangeSet.State.PAUSED),
     "bulk.resumed": ((ChangeSet.State.PAUSED,), ChangeSet.State.RUNNING),
+    "bulk.checked": ((ChangeSet.State.ENDED,), ChangeSet.State.RUNNING),
     "bulk.cancelled": (
         (
+            ChangeSet.State.LISTING,
             ChangeSet.State.PLANNED,
             ChangeSet.State.WAITING,
             ChangeSet.State.RUNNING,
@@ -60,14 +60,25 @@ STEPS = {
 # --- Planning ---------------------------------------------------------------------------------------------------------
 
 
-def plan_bulk_change(command: Command, *, kind: str, wanted: dict[str, Any], account_ids: Iterable[int]) -> ChangeSet:
+def plan_bulk_change(
+    command: Command,
+    *,
+    kind: str,
+    wanted: dict[str, Any],
+    account_ids: Iterable[int],
+    named_keys: Iterable[tuple[int, str]] = (),
+) -> ChangeSet:
     """Make one row for each account with the effect on it. No approval is requested yet. The same form again returns
-    the same bulk change. Raises `Refusal`."""
-    require(command.person, permission_of(kind))
+    the same bulk change. Of keys, all of the accounts' are meant and the named ones; a worker lists them first. Raises
+    `Refusal`."""
+    for permission in permissions_of_change(kind):
+        require(command.person, permission)
     if not command.reason.strip():
         raise Refusal(_("Enter a reason. It's recorded in the audit log."), field="reason")
-    chosen = set(account_ids)
-    if not chosen or len(chosen) > MOST:
+    chosen, named = set(account_ids), set(named_keys)
+    if kind in OF_KEYS and not 0 < len(chosen) + len(named) <= MOST:
+        raise Refusal(_("Select between 1 and %(most)d accounts or keys.") % {"most": MOST})
+    if kind not in OF_KEYS and not 0 < len(chosen) <= MOST:
         raise Refusal(_("Select between 1 and %(most)d accounts.") % {"most": MOST})
     if kind == ChangeSet.Kind.DELETE and len(chosen) > 1:
         raise Refusal(_("Accounts can only be deleted one at a time."))
@@ -81,10 +92,17 @@ def plan_bulk_change(command: Command, *, kind: str, wanted: dict[str, Any], acc
             client_token=command.token,
             created_at=command.now,
             not_before=command.now,
+            state=ChangeSet.State.LISTING if kind in OF_KEYS else ChangeSet.State.PLANNED,
         )
-        _write_rows(made, chosen, command.now)
-        ready = made.items.filter(state=ChangeSetItem.State.READY).count()
-        told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
+        told = {"what": kind, **wanted}
+        if kind in OF_KEYS:
+            keys.write_unlisted_rows(made, chosen, named)
+            told |= {"accounts": len(chosen), "keys": len(named)}
+            enqueue_on_commit(RUN, made.pk)
+        else:
+            _write_rows(made, chosen, command.now)
+            ready = made.items.filter(state=ChangeSetItem.State.READY).count()
+            told |= {"accounts": ready, "left": len(chosen) - ready}
         command.record(verb="bulk.planned", obj=made, after=told, reason=made.reason)
         return made
 
@@ -92,7 +110,7 @@ def plan_bulk_change(command: Command, *, kind: str, wanted: dict[str, Any], acc
         command,
         ChangeSet,
         kind=f"bulk.{kind}",
-        target=sorted(chosen),
+        target=[sorted(chosen), sorted(named)] if kind in OF_KEYS else sorted(chosen),
         content={"wanted": wanted},
         make=make,
     )
@@ -120,25 +138,38 @@ def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> N
     made.save(update_fields=["plan_hash"])
 
 
-def hash_of(change_set: ChangeSet) -> str:
-    """Return the hash of all that is to be done, by the rows as they are now."""
-    rows = change_set.items.exclude(state=ChangeSetItem.State.ASIDE).order_by("account_id")
-    said = [change_set.kind, change_set.wanted, change_set.reason]
-    facts = rows.values_list("account_id", "version", "before", "after")
-    return sha256(json.dumps([said, [list(each) for each in facts]], sort_keys=True).encode()).hexdigest()
-
-
 def plan_again(command: Command, *, change_set: ChangeSet) -> ChangeSet:
     """Plan again for the accounts that changed since; the old plan's approval does not apply to the new one."""
-    moved = change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
-        "account_id", flat=True
+    moved = list(
+        change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
+            "account_id", "key_id"
+        )
     )
     return plan_bulk_change(
         replace(command, reason=change_set.reason),
         kind=change_set.kind,
         wanted=change_set.wanted,
-        account_ids=list(moved),
+        account_ids=[account_id for account_id, key_id in moved if not key_id],
+        named_keys=[each for each in moved if each[1]],
     )
+
+
+def plan_old_keys(command: Command, *, change_set: ChangeSet) -> ChangeSet:
+    """Plan to delete the old keys that a rotation left, after whoever used them has the new ones."""
+    return plan_bulk_change(
+        replace(command, reason=change_set.reason),
+        kind=ChangeSet.Kind.KEY_DELETE,
+        wanted={},
+        account_ids=(),
+        named_keys=keys.rotated_keys(change_set),
+    )
+
+
+def check_keys_again(command: Command, *, change_set: ChangeSet) -> None:
+    """List the keys of a completed bulk change again, to tell what is still alive."""
+    require(command.person, permission_of(change_set.kind))
+    if change_set.kind in OF_KEYS:
+        _move(command, change_set, "bulk.checked", checked_from=command.now, not_before=command.now)
 
 
 # --- Submitting and approving ----------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.bulk.plan import permission_of
+from customers.bulk.keys import LATER, THEN
+from customers.bulk.plan import permissions_of_change
 from customers.connections import catalogue
 from customers.forms import TokenForm
 from customers.models import ChangeSet, Connection, Offering
@@ -23,8 +24,13 @@ NEEDS = {
     ChangeSet.Kind.CAP: "cap",
     ChangeSet.Kind.TAG_ADD: "tag",
     ChangeSet.Kind.TAG_REMOVE: "tag",
+    ChangeSet.Kind.KEY_ROTATE: "old",
 }
-WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag"}
+WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag", "old": "old"}
+OLD_KEYS = [
+    (LATER, gettext_lazy("By a bulk change of their own, after the customers have switched to the new keys")),
+    (THEN, gettext_lazy("As soon as the new key exists. Anything still using the old key stops working.")),
+]
 
 
 class BulkChangeForm(TokenForm):
@@ -42,6 +48,9 @@ class BulkChangeForm(TokenForm):
         max_value=2_000_000_000,
     )
     tag = TypedText(label=gettext_lazy("Tag"), required=False, max_length=40)
+    old = forms.ChoiceField(
+        label=gettext_lazy("Delete the old keys"), widget=forms.RadioSelect, choices=OLD_KEYS, required=False
+    )
     reason = TypedText(
         label=gettext_lazy("Reason"),
         max_length=1000,
@@ -63,10 +72,12 @@ class BulkChangeForm(TokenForm):
             *([ChangeSet.Kind.CAP] if any(c.settings for c in can) else []),
             ChangeSet.Kind.TAG_ADD,
             ChangeSet.Kind.TAG_REMOVE,
+            *([ChangeSet.Kind.KEY_ROTATE, ChangeSet.Kind.KEY_DELETE] if any(c.keys for c in can) else []),
         ]
-        self._choices("kind", [(k.value, str(k.label)) for k in kinds if person.may(permission_of(k))])
+        permitted = [kind for kind in kinds if all(person.may(each) for each in permissions_of_change(kind))]
+        self._choices("kind", [(kind.value, str(kind.label)) for kind in permitted])
         offered = {NEEDS.get(kind) for kind in kinds}
-        for name in {"package", "addon", "cap"} - offered:
+        for name in {"package", "addon", "cap", "old"} - offered:
             del self.fields[name]
         sold = Offering.objects.filter(gone_at=None).order_by("name").values_list("type", "name").distinct()
         for name in {"package", "addon"} & offered:

@@ -3,9 +3,11 @@ number of chunks, not of accounts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -13,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
 from customers.labels import cap_text
-from customers.models import Account, ChangeSet, Hold, Operation
+from customers.models import Account, ChangeSet, ChangeSetItem, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
 from customers.models.customer import MOST_TAGS
 from customers.models.operation_states import OPEN, PERMISSION_OF_KIND, OperationKind
@@ -28,6 +30,7 @@ from portal.state_labels import account_state_text
 CHUNK = 500
 OF_OFFERINGS = (ChangeSet.Kind.PACKAGE, ChangeSet.Kind.ADDON_ADD, ChangeSet.Kind.ADDON_REMOVE)
 OF_TAGS = (ChangeSet.Kind.TAG_ADD, ChangeSet.Kind.TAG_REMOVE)
+OF_KEYS = (ChangeSet.Kind.KEY_ROTATE, ChangeSet.Kind.KEY_DELETE)
 # The kind of operation that each kind of bulk change requests. Tags are the customer's: they need none.
 KIND_OF = {
     ChangeSet.Kind.SUSPEND: OperationKind.SUSPEND,
@@ -37,6 +40,8 @@ KIND_OF = {
     ChangeSet.Kind.ADDON_ADD: OperationKind.OFFERINGS,
     ChangeSet.Kind.ADDON_REMOVE: OperationKind.OFFERINGS,
     ChangeSet.Kind.CAP: OperationKind.SETTINGS,
+    ChangeSet.Kind.KEY_ROTATE: OperationKind.KEY_CREATE,
+    ChangeSet.Kind.KEY_DELETE: OperationKind.KEY_DELETE,
 }
 
 
@@ -44,6 +49,24 @@ def permission_of(kind: str) -> Permission:
     """Return the permission that a bulk change needs, for requesting and for approving it."""
     wanted = KIND_OF.get(ChangeSet.Kind(kind))
     return PERMISSION_OF_KIND[wanted] if wanted else Permission.EDIT_CUSTOMER
+
+
+def permissions_of_change(kind: str) -> list[Permission]:
+    """Return all permissions that a bulk change needs for requesting it. Rotating keys also deletes them."""
+    both = [PERMISSION_OF_KIND[OperationKind.KEY_DELETE]] if kind == ChangeSet.Kind.KEY_ROTATE else []
+    return [permission_of(kind), *both]
+
+
+def hash_of(change_set: ChangeSet) -> str:
+    """Return the hash of all that is to be done, by the rows as they are now."""
+    rows = change_set.items.exclude(state=ChangeSetItem.State.ASIDE).order_by("account_id", "key_id", "pk")
+    said = [change_set.kind, change_set.wanted, change_set.reason]
+    facts = rows.values_list("account_id", "version", "before", "after")
+    return sha256(json.dumps([said, [list(each) for each in facts]], sort_keys=True).encode()).hexdigest()
+
+
+class Moved(Exception):
+    """The account, or the key, changed since it was planned."""
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from customers.bulk import approval, commands
+from customers.bulk.key_results import KeyResult, KeySummary, key_results, key_summary, with_kind
+from customers.bulk.plan import OF_KEYS
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
@@ -37,6 +39,7 @@ CONSEQUENCES: dict[str, str] = {
 }
 VIEWS: dict[str, str | Promise] = {
     "": gettext_lazy("All"),
+    ChangeSetItem.State.LISTING: gettext_lazy("Not listed yet"),
     ChangeSetItem.State.READY: gettext_lazy("Ready"),
     "going": gettext_lazy("In progress"),
     "done": gettext_lazy("Done"),
@@ -57,6 +60,7 @@ HEADER = (
     "operation",
     "operation state",
     "result",
+    "API key",
 )
 
 
@@ -85,6 +89,9 @@ class SetPage:
     approvers: list[User]
     may_approve: bool
     is_mine: bool
+    # Of a bulk change of keys.
+    keys: KeySummary | None = None
+    results: list[KeyResult] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -92,7 +99,17 @@ class SetPage:
 
     @property
     def ended(self) -> int:
-        return self.total - self.counts.get(ChangeSetItem.State.READY, 0) - self.counts.get("going", 0)
+        waiting = (ChangeSetItem.State.LISTING, ChangeSetItem.State.READY, "going")
+        return self.total - sum(self.counts.get(view, 0) for view in waiting)
+
+    @property
+    def is_destructive(self) -> bool:
+        return self.change_set.kind in (ChangeSet.Kind.SUSPEND, ChangeSet.Kind.KEY_DELETE)
+
+    @property
+    def is_begun(self) -> bool:
+        drafts = (ChangeSet.State.LISTING, ChangeSet.State.PLANNED, ChangeSet.State.WAITING)
+        return self.change_set.state not in drafts
 
     @property
     def again(self) -> int:
@@ -101,7 +118,7 @@ class SetPage:
     @property
     def moves(self) -> bool:
         """True if the page has to refresh itself."""
-        running = self.change_set.state == ChangeSet.State.RUNNING
+        running = self.change_set.state in (ChangeSet.State.LISTING, ChangeSet.State.RUNNING)
         return running or self.counts.get("going", 0) > 0
 
     @property
@@ -114,12 +131,14 @@ class SetPage:
 
 def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str], now: datetime) -> SetPage:
     counts, filters = _counts(change_set), SetFilters(asked)
-    items = _of_view(filters.narrow(change_set.items.all()), filters.show).select_related(
+    of_keys = change_set.kind in OF_KEYS
+    items = _of_view(filters.narrow(with_kind(change_set.items.all())), filters.show).select_related(
         "account__customer", "account__connection", "operation"
     )
     tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
     others = approval.other_approvers(change_set.requested_by, change_set.kind, now=now)
     is_mine = person.pk == change_set.requested_by_id
+    page = Paginator(items, SIZE).get_page(asked.get("page"))
     return SetPage(
         change_set=change_set,
         effects=_effects(change_set),
@@ -128,9 +147,11 @@ def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str], n
         filters=filters,
         approvers=list(others.order_by("name")[:20]),
         tabs=[tab for tab in tabs if tab[2] or tab[0] == filters.show],
-        page=Paginator(items, SIZE).get_page(asked.get("page")),
+        page=page,
         is_mine=is_mine,
         may_approve=others.filter(pk=person.pk).exists(),
+        keys=key_summary(change_set, person, now=now) if of_keys else None,
+        results=key_results(list(page), person, now=now) if of_keys else [],
     )
 
 
@@ -247,7 +268,7 @@ def own_sets(person: User, *, now: datetime) -> list[tuple[ChangeSet, str]]:
 def set_list(number: str) -> Any:
     going = ChangeSetItem.objects.filter(change_set=OuterRef("pk"), operation__state__in=OPEN)
     sets = ChangeSet.objects.select_related("requested_by", "approved_by").annotate(
-        accounts=Count("items"), going=Exists(going)
+        accounts=Count("items__account", distinct=True), going=Exists(going)
     )
     page = Paginator(sets.order_by("-pk"), SIZE).get_page(number)
     return page, [(each, what_text(each)) for each in page]
@@ -271,4 +292,5 @@ def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
                 operation.code if operation else "",
                 str(operation.get_state_display()) if operation else "",
                 operation.summary if operation else "",
+                item.key_id,
             ]

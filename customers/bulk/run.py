@@ -14,10 +14,12 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from customers.bulk.commands import RUN, hash_of
-from customers.bulk.plan import KIND_OF, OF_TAGS, base_of, permission_of
+from customers.bulk import keys
+from customers.bulk.commands import RUN
+from customers.bulk.plan import KIND_OF, OF_KEYS, OF_TAGS, Moved, base_of, hash_of, permission_of
 from customers.directory.commands import change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Hold, Operation
+from customers.observed.key_lists import Connect, background_client
 from customers.operations.commands import StaleVersion, request_delete, request_planned, request_suspend
 from portal import audit
 from portal.access.models import User
@@ -35,28 +37,34 @@ LOOK_AGAIN = timedelta(seconds=2)
 ENQUEUED_AT_ONCE = 20
 
 
-class Moved(Exception):
-    """The account changed since it was planned."""
+# What a worker does: list the keys of a draft, and the run itself.
+AT_WORK = (ChangeSet.State.LISTING, ChangeSet.State.RUNNING)
 
 
 def due_change_sets(*, now: datetime) -> list[int]:
-    due = ChangeSet.objects.filter(state=ChangeSet.State.RUNNING).due(now=now)
+    due = ChangeSet.objects.filter(state__in=AT_WORK).due(now=now)
     return list(due.order_by("pk").values_list("pk", flat=True)[:ENQUEUED_AT_ONCE])
 
 
 def run_bulk_change(
-    change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS
+    change_set_id: int,
+    *,
+    clock: Callable[[], datetime] = database_now,
+    seconds: float = CHUNK_SECONDS,
+    connect: Connect = background_client,
 ) -> bool:
     """Request changes until the time is up. Return whether more can be requested at once. Safe to call at any time,
     twice, by two at once."""
-    running = ChangeSet.objects.filter(state=ChangeSet.State.RUNNING).select_related("requested_by", "approved_by")
+    running = ChangeSet.objects.filter(state__in=AT_WORK).select_related("requested_by", "approved_by")
     change_set = running.claim(change_set_id, now=clock())
     if change_set is None:
         return False
-    if why := _not_any_more(change_set):  # the first step then finds it paused
-        change_set.as_read().update(state=ChangeSet.State.PAUSED, message=why[:1000])
+    if why := _not_any_more(change_set):  # the first step then finds it paused; a draft has nothing to resume
+        is_draft = change_set.state == ChangeSet.State.LISTING
+        state = ChangeSet.State.CANCELLED if is_draft else ChangeSet.State.PAUSED
+        change_set.as_read().update(state=state, message=why[:1000])
     is_open = Operation.objects.open().filter(change_set_item__change_set=change_set)
-    chunk = _Chunk(change_set, clock, room=OPEN_AT_ONCE - is_open.count())
+    chunk = _Chunk(change_set, clock, room=OPEN_AT_ONCE - is_open.count(), connect=connect)
     return work_on(change_set, chunk.step, clock=clock, seconds=seconds)
 
 
@@ -79,9 +87,15 @@ class _Chunk:
     change_set: ChangeSet
     clock: Callable[[], datetime]
     room: int
+    connect: Connect
 
     def step(self) -> timedelta | None:
-        """Change one account, or end the run."""
+        """List or change one account, or end the run."""
+        if self.change_set.state == ChangeSet.State.LISTING:
+            return keys.list_step(self.change_set, self.clock(), self.connect)
+        ready = self.change_set.items.filter(state=ChangeSetItem.State.READY)
+        if self.change_set.kind in OF_KEYS and not ready.exists():
+            return keys.recount_step(self.change_set, self.clock(), self.connect)
         if self.room <= 0:
             return LOOK_AGAIN
         is_over, operation = _step(self.change_set, self.clock())
@@ -103,6 +117,8 @@ def _step(change_set: ChangeSet, now: datetime) -> tuple[bool, Operation | None]
         try:
             if change_set.kind in OF_TAGS:
                 facts["note"] = _change_tag(change_set, item, now)
+            elif change_set.kind in OF_KEYS:
+                facts["operation"] = keys.request_key_change(change_set, item, now)
             else:
                 facts["operation"] = _ask(change_set, item, now)
         except (Moved, StaleVersion):

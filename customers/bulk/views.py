@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from customers.bulk import commands, queries
 from customers.bulk.forms import BulkChangeForm, RefuseForm
+from customers.bulk.plan import OF_KEYS
 from customers.directory.filters import CustomerFilters
 from customers.directory.list import Lines
 from customers.models import Account, ChangeSet
@@ -108,22 +109,27 @@ def _page(
 
 
 def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse | None:
-    """Return the page that asks for the password, where a delete needs one entered recently; else None."""
-    return reauth.confirm_first(request, 10) if change_set.kind == ChangeSet.Kind.DELETE else None
+    """Return the page that asks for the password, where a delete, or a change of keys, needs one entered recently; else
+    None."""
+    asks = change_set.kind in (ChangeSet.Kind.DELETE, *OF_KEYS)
+    return reauth.confirm_first(request, 10) if asks else None
 
 
 STEPS = {
     "submit": commands.submit_bulk_change,
     "pause": commands.pause_bulk_change,
     "resume": commands.resume_bulk_change,
+    "check": commands.check_keys_again,
 }
+# Steps that lead to a new bulk change.
+PLANS = {"again": commands.plan_again, "old": commands.plan_old_keys}
 
 
 @require_POST
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Carry out `do`: submit, pause, resume, cancel or again."""
+    """Carry out `do`: submit, pause, resume, check, cancel, again or old."""
     change_set, command, do = _set_or_404(public_id), command_of(request), request.POST.get("do", "")
-    if do in ("submit", "again", "resume") and (asked := _password_first(request, change_set)):
+    if do in ("submit", "again", "old", "resume") and (asked := _password_first(request, change_set)):
         return asked
     try:
         match do:
@@ -131,8 +137,8 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 taken_back, begun = commands.cancel_bulk_change(command, change_set=change_set)
                 words = _("Bulk change canceled. Operations canceled: %(n)d. Already started, will continue: %(m)d.")
                 messages.success(request, words % {"n": taken_back, "m": begun})
-            case "again":
-                change_set = commands.plan_again(command, change_set=change_set)
+            case _ if plan := PLANS.get(do):
+                change_set = plan(command, change_set=change_set)
                 say_repeated(request, change_set)
             case _ if step := STEPS.get(do):
                 step(command, change_set=change_set)

@@ -29,7 +29,7 @@ def filter_choices(filters: CustomerFilters) -> dict[str, Any]:
         "providers": sorted(filters.kinds.items(), key=lambda pair: pair[1]) if len(filters.kinds) > 1 else [],
         "packages": [*(_packages() if packages else []), *(with_caps if caps else [])],
         "package_words": _words(packages, caps),
-        "owners": [*_owners(filters.owner), (NOBODY, _("Unassigned"))],
+        "owners": [*owner_choices(filters.owner), (NOBODY, _("Unassigned"))],
     }
 
 
@@ -50,7 +50,8 @@ def _packages() -> Pairs:
     )
 
 
-def _owners(chosen: str) -> Pairs:
+def owner_choices(chosen: str) -> Pairs:
+    """Return who may own customers, and the chosen one."""
     may = people_who_may(Permission.EDIT_CUSTOMER)
     found = [(str(key), name) for key, name in may.order_by("name").values_list("public_id", "name")[:200]]
     if chosen and chosen != NOBODY and chosen not in dict(found):

@@ -105,6 +105,8 @@ class Account(models.Model):
     member_count = models.PositiveIntegerField(null=True, blank=True)
     last_activity_at = models.DateTimeField(null=True, blank=True)
     keys_read_at = models.DateTimeField(null=True, blank=True)
+    # When the list of keys was last requested for lists of all keys, with or without an answer.
+    keys_tried_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The package's name as read (or, before the first reading, as requested): for lists and filters.
     package = models.CharField(max_length=200, default="", blank=True)
     # Usage in the current billing period, as billing read it (`usage_readings.record_usages`). None = not read.

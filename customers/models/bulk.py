@@ -32,8 +32,11 @@ class ChangeSet(Fenced):
         TAG_ADD = "tag_add", _("Add tag")
         TAG_REMOVE = "tag_remove", _("Remove tag")
         DELETE = "delete", _("Delete account")
+        KEY_ROTATE = "key_rotate", _("Rotate API keys")
+        KEY_DELETE = "key_delete", _("Delete API keys")
 
     class State(models.TextChoices):
+        LISTING = "listing", _("Listing keys")
         PLANNED = "planned", _("Draft")
         WAITING = "waiting", _("Waiting for approval")
         RUNNING = "running", _("In progress")
@@ -44,7 +47,8 @@ class ChangeSet(Fenced):
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"}, {"despite_hold"} or {}.
+    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"}, {"despite_hold"}, {"old"}
+    # (of keys, `customers.bulk.keys`) or {}.
     wanted = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=1000)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_sets")
@@ -63,6 +67,8 @@ class ChangeSet(Fenced):
     # Why it was rejected, is paused or waits.
     message = models.CharField(max_length=1000, default="", blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    # Of keys: from when on the lists are that show what is still alive. None until the operations ended.
+    checked_from = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-id",)
@@ -96,7 +102,10 @@ class ChangeSet(Fenced):
 
 
 class ChangeSetItem(models.Model):
+    """One account, or one API key of it. A row whose keys are not listed yet stands for all of them, or for one."""
+
     class State(models.TextChoices):
+        LISTING = "listing", _("Not listed yet")
         READY = "ready", _("Ready")
         ASIDE = "aside", _("Skipped")
         ASKED = "asked", _("Requested")
@@ -106,6 +115,8 @@ class ChangeSetItem(models.Model):
 
     change_set = models.ForeignKey(ChangeSet, on_delete=models.CASCADE, related_name="items")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    # "" where the change is about the account, or about all of its keys that are not listed yet.
+    key_id = models.CharField(max_length=100, default="", db_default="", blank=True)
     # The account as the plan read it.
     version = models.PositiveIntegerField()
     before = models.JSONField(default=dict, blank=True)
@@ -122,8 +133,11 @@ class ChangeSetItem(models.Model):
 
     class Meta:
         ordering = ("id",)
-        constraints = [models.UniqueConstraint(fields=("change_set", "account"), name="change_set_item_once")]
-        indexes = [models.Index(fields=("change_set", "state"), name="change_set_item_state")]
+        constraints = [models.UniqueConstraint(fields=("change_set", "account", "key_id"), name="change_set_key_once")]
+        indexes = [
+            models.Index(fields=("change_set", "state"), name="change_set_item_state"),
+            models.Index(fields=("account", "key_id"), condition=~Q(key_id=""), name="change_set_item_key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.change_set_id}/{self.account_id} {self.state}"

@@ -19,6 +19,11 @@ from customers.models.operation import Operation
 from portal import encryption
 
 WAITS = timedelta(minutes=15)
+# Of a key that a bulk change made: nobody can reveal hundreds within minutes.
+WAITS_IN_BULK = timedelta(hours=24)
+
+
+LIVING = Q(gone_at=None)
 
 
 class AccountKey(models.Model):
@@ -35,10 +40,21 @@ class AccountKey(models.Model):
     read_at = models.DateTimeField()
     # When a complete list first lacked it.
     gone_at = models.DateTimeField(null=True)
+    # Whether it has every scope that its provider offers, and whether it works from any address: what lists count by.
+    # None until the key was read by a release that knows them.
+    is_full_access = models.BooleanField(null=True, editable=False)
+    is_open_to_all = models.BooleanField(null=True, editable=False)
+    # When a reminder told that it is older than the limit.
+    reminded_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("account", "made_at", "id")
         constraints = [models.UniqueConstraint(fields=("account", "key_id"), name="account_key_once")]
+        indexes = [
+            # The order of the list of all keys, and what it counts.
+            models.Index(fields=("made_at", "id"), condition=LIVING, name="account_key_by_age"),
+            models.Index(fields=("last_used_at", "id"), condition=LIVING, name="account_key_by_use"),
+        ]
 
     def __str__(self) -> str:
         return self.label

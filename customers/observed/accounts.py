@@ -32,6 +32,7 @@ from customers.models.breaker import readable
 from customers.models.operation_states import OPEN
 from customers.observed import spans
 from portal.providers import (
+    CAPABILITIES,
     ApiKey,
     Details,
     Domain,
@@ -164,6 +165,7 @@ def _key_columns(key: ApiKey) -> dict[str, Any]:
         "ip_allow_list": list(key.ip_allow_list),
         "made_at": key.created_at,
         "last_used_at": key.last_used_at,
+        "is_open_to_all": not key.ip_allow_list,
     }
 
 
@@ -215,6 +217,10 @@ def _record(parts: _Parts, account_id: int, told: Iterable[Any], now: datetime, 
     if account.state == AccountState.DELETED:
         return
     listed = {columns[parts.name]: columns for columns in map(parts.columns, told)}
+    if parts is _KEYS and listed:
+        offered = set(CAPABILITIES[account.provider_kind].key_scopes)
+        for columns in listed.values():
+            columns["is_full_access"] = bool(offered) and offered.issubset(columns["scopes"])
     stored = parts.model._default_manager.filter(account=account_id)
     if complete:
         known = stored.filter(gone_at=None, read_at__lte=now)

@@ -17,7 +17,7 @@ from customers.models import Account, Operation
 from customers.models.account import as_offerings
 from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
 from customers.operations import attempts, transitions
-from customers.operations.kinds.api_key_create import request_key_create
+from customers.operations.kinds.api_key_create import refuse_if_ending, refuse_key, request_key_create
 from customers.operations.kinds.api_keys import request_key_delete, request_key_update
 from customers.operations.kinds.create import AlreadyCorrected, FirstKey, request_create
 from customers.operations.kinds.delete import request_delete
@@ -41,6 +41,8 @@ __all__ = [
     "FirstKey",
     "StaleVersion",
     "cancel_operation",
+    "refuse_if_ending",
+    "refuse_key",
     "request_create",
     "request_delete",
     "request_domain",

@@ -1,5 +1,7 @@
 """The secrets of new API keys: encrypted when they arrive, shown once to the requester, then deleted.
 
+They wait 15 minutes, or 24 hours where a bulk change made the key: hundreds can't be revealed within minutes.
+
 Where the connection allows it and the requester chose so, a secret is stored, still encrypted, for setting up sending:
 only `customers.operations.kinds.sending_setup` and the live reads of its pages decrypt it then. Nothing here shows a
 secret to anyone else, or twice.
@@ -14,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, KeySecret, Operation
-from customers.models.keys import WAITS
+from customers.models.keys import WAITS, WAITS_IN_BULK
 from customers.models.operation_states import OperationState
 from portal.access.models import User
 from portal.access.permissions import Permission, require
@@ -39,7 +41,7 @@ def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> N
         key_id=key_id,
         holder_id=operation.requested_by_id,
         made_at=now,
-        expires_at=now + WAITS,
+        expires_at=now + (WAITS_IN_BULK if operation.is_bulk else WAITS),
         kept=kept,
     )
     row.seal(secret)
@@ -74,7 +76,9 @@ def _why_not(row: KeySecret, actor: User, now: datetime) -> str:
     if row.shown_at is not None:
         return _("The secret was already revealed. It's shown only once.")
     if not row.sealed or row.expires_at <= now:
-        return _("The secret expired because it wasn't revealed within 15 minutes. Rotate the key to get a new one.")
+        waited = _("24 hours") if row.expires_at - row.made_at > WAITS else _("15 minutes")
+        text = _("The secret expired because it wasn't revealed within %(time)s. Rotate the key to get a new one.")
+        return text % {"time": waited}
     return ""
 
 

@@ -18,6 +18,7 @@ from portal.access.roles import CUSTOM, Role
 PAGES: tuple[tuple[str, str | Promise], ...] = (
     ("home", _("Home")),
     ("customers:list", _("Customers")),
+    ("customers:keys", _("API keys")),
     ("customers:operations", _("Operations")),
     ("customers:bulk-list", _("Bulk changes")),
     ("approvals:list", _("Approvals")),

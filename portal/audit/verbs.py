@@ -95,6 +95,7 @@ VERBS: dict[str, Verb] = {
     "bulk.refused": Verb(_("Bulk change rejected"), "circle-minus"),
     "bulk.paused": Verb(_("Bulk change paused"), "player-pause"),
     "bulk.resumed": Verb(_("Bulk change resumed"), "player-play"),
+    "bulk.checked": Verb(_("Keys of a bulk change listed again"), "refresh"),
     "bulk.cancelled": Verb(_("Bulk change canceled"), "circle-minus"),
     "bulk.ended": Verb(_("All bulk change operations queued"), "check"),
     "operation.cancelled": Verb(_("Operation canceled"), "circle-minus"),

@@ -176,7 +176,7 @@ ASKS_AGAIN = {
     "customers:connection-create": 10, "customers:connection-edit": 10, "customers:connection-key": 10,
     "customers:account-delete": 10, "customers:account-sign-in-as": 60,
     "customers:key-create": 10, "customers:key-delete": 10, "customers:key-edit": 10, "customers:key-secret": 10,
-    "customers:key-rotate": 10,
+    "customers:key-rotate": 10, "customers:keys-change": 10, "customers:bulk-secrets": 10,
 }  # fmt: skip
 # What changes these asks again, whichever route it is; but for those that say why not.
 ABOUT = {

@@ -16,8 +16,9 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.accounts.keys.queries import bundle_of, family_of, joined_label, split_label
+from customers.accounts.keys.queries import bundle_of, family_of
 from customers.forms import TokenForm
+from customers.labels import joined_label, split_label
 from customers.models import AccountKey, Connection
 from portal.edits import EditForm, refuse_stale
 from portal.providers import KeyBundle, NewKey

@@ -14,26 +14,16 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from customers.labels import split_label
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.models.operation_states import OPEN, OperationKind
 from customers.operations import key_secrets
 from portal.access.models import User
 from portal.providers import Capabilities, KeyBundle
 
-_LABEL = re.compile(r"(?P<typed>.*) · (?P<code>op_[0-9A-F]{6})", re.DOTALL)
 OF_A_KEY = (OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 ABOUT_KEYS = (OperationKind.KEY_CREATE, *OF_A_KEY)
 ADDRESSES_SHOWN = 2
-
-
-def split_label(label: str) -> tuple[str, str]:
-    """Return the label as typed, and the code of the operation that made the key ("" where there is none)."""
-    found = _LABEL.fullmatch(label)
-    return (found["typed"], found["code"]) if found else (label, "")
-
-
-def joined_label(typed: str, code: str) -> str:
-    return f"{typed} · {code}" if code else typed
 
 
 def bundle_of(capabilities: Capabilities, scopes: Iterable[str]) -> KeyBundle | None:

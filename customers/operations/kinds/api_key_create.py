@@ -142,7 +142,12 @@ def _payload(new: NewKey, *, keep: bool) -> dict[str, Any]:
 
 
 def _key_to_replace(account: Account, key_id: str) -> AccountKey:
-    """Return the key to replace. Refuses one whose delete is in progress: two rotations would leave two new keys."""
+    refuse_if_ending(account, key_id)
+    return living_key(account, key_id)
+
+
+def refuse_if_ending(account: Account, key_id: str) -> None:
+    """Refuse a key whose delete is in progress: two rotations would leave two new keys."""
     ends = Q(kind=OperationKind.KEY_CREATE, payload__replaces=key_id) | Q(
         kind=OperationKind.KEY_DELETE, payload__key_id=key_id
     )
@@ -154,7 +159,6 @@ def _key_to_replace(account: Account, key_id: str) -> AccountKey:
             )
             % {"code": other.code, "who": other.requested_by}
         )
-    return living_key(account, key_id)
 
 
 class KeyCreate(Action):

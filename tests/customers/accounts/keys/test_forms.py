@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from customers.accounts.keys.forms import AddressesField, KeyForm
-from customers.accounts.keys.queries import family_of, split_label
+from customers.accounts.keys.queries import family_of
 from customers.accounts.sending.forms import DomainForm, TestMessageForm
+from customers.labels import split_label
 from tests.customers.keys import account_with_keys, connection_with_keys, key_of
 
 pytestmark = pytest.mark.django_db

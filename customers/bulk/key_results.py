@@ -1,0 +1,165 @@
+"""Results of a bulk change of keys: for each key what became of it, and for all how many are still alive.
+
+Alive is what the last list of the account shows, never what an operation concluded. The number of queries does not
+depend on the number of keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
+
+from customers.bulk.keys import is_living
+from customers.models import AccountKey, ChangeSet, ChangeSetItem, KeySecret, Operation
+from customers.models.operation_states import OPEN, OperationState
+from portal.access.models import User
+
+State, Kind = ChangeSetItem.State, ChangeSet.Kind
+STRANGERS_SHOWN = 20
+BEGUN = (ChangeSet.State.RUNNING, ChangeSet.State.PAUSED, ChangeSet.State.ENDED, ChangeSet.State.CANCELLED)
+
+
+@dataclass(frozen=True)
+class KeyResult:
+    """`code`: rotated, deleted, kept (a new key, and the old one works as planned), going, review, failed, or "" where
+    nothing was requested. `is_living`: the last list shows the old key."""
+
+    item: ChangeSetItem
+    code: str
+    text: str
+    is_living: bool
+    new_key_id: str = ""
+    # Its new secret waits for the viewer.
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class KeySummary:
+    """Counts over a whole bulk change of keys. `unchecked`: keys whose account was not listed since the end.
+    `strangers`: living keys that appeared since and that the portal did not
+    make."""
+
+    total: int
+    living: int
+    unchecked: int
+    as_of: datetime | None
+    old_keys: int
+    secrets: int
+    secrets_until: datetime | None
+    listed: int
+    to_list: int
+    strangers: list[AccountKey] = field(default_factory=list)
+
+
+def key_summary(change_set: ChangeSet, viewer: User, *, now: datetime) -> KeySummary:
+    rows = change_set.items.exclude(key_id="").exclude(state__in=(State.ASIDE, State.LISTING))
+    rotated = Q(is_living=True, state=State.ASKED, operation__state=OperationState.SUCCEEDED)
+    since = change_set.checked_from or now
+    old = Q(account__keys_read_at=None) | Q(account__keys_read_at__lt=since)
+    found = rows.annotate(is_living=is_living()).aggregate(
+        total=Count("pk"),
+        living=Count("pk", filter=Q(is_living=True)),
+        unchecked=Count("pk", filter=old),
+        as_of=Min("account__keys_read_at"),
+        old_keys=Count("pk", filter=rotated) if change_set.kind == Kind.KEY_ROTATE else Count("pk", filter=Q(pk=None)),
+    )
+    waiting = secrets_waiting(change_set, viewer, now=now).aggregate(
+        secrets=Count("pk"), secrets_until=Min("expires_at")
+    )
+    listing = change_set.items.order_by().aggregate(
+        to_list=Count("account", filter=Q(state=State.LISTING), distinct=True), all=Count("account", distinct=True)
+    )
+    return KeySummary(
+        **found,
+        **waiting,
+        listed=listing["all"] - listing["to_list"],
+        to_list=listing["all"],
+        strangers=list(_strangers(change_set)[:STRANGERS_SHOWN]) if change_set.state in BEGUN else [],
+    )
+
+
+def secrets_waiting(change_set: ChangeSet, viewer: User, *, now: datetime) -> QuerySet[KeySecret]:
+    """Return the secrets of new keys that the viewer requested and may reveal now, the ones that expire first first."""
+    waiting = KeySecret.objects.filter(operation__change_set_item__change_set=change_set, holder=viewer, shown_at=None)
+    living = AccountKey.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"), gone_at=None)
+    waiting = waiting.exclude(sealed="").filter(Exists(living), expires_at__gt=now)
+    return waiting.order_by("expires_at", "pk")
+
+
+def _strangers(change_set: ChangeSet) -> QuerySet[AccountKey]:
+    """Return living keys of its accounts that were created since the draft, outside the portal."""
+    mine = change_set.items.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
+    made_here = KeySecret.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
+    accounts = change_set.items.order_by().values("account")
+    found = AccountKey.objects.filter(account__in=accounts, gone_at=None, made_at__gte=change_set.created_at)
+    found = found.exclude(Exists(mine)).exclude(Exists(made_here))
+    return found.select_related("account__customer", "account__connection").order_by("pk")
+
+
+def key_results(items: Sequence[ChangeSetItem], viewer: User, *, now: datetime) -> list[KeyResult]:
+    """Return the results of rows, read with their account and operation."""
+    accounts = {each.account_id for each in items}
+    wanted = {each.key_id for each in items} | {_new_key_id(each) for each in items}
+    keys = AccountKey.objects.filter(account__in=accounts, key_id__in=wanted, gone_at=None)
+    living = set(keys.values_list("account_id", "key_id"))
+    secrets = KeySecret.objects.filter(account__in=accounts, key_id__in=wanted, holder=viewer, shown_at=None)
+    secrets = secrets.filter(expires_at__gt=now).exclude(sealed="")
+    waiting = set(secrets.values_list("account_id", "key_id"))
+    operations = [each.operation_id for each in items if each.operation_id]
+    deletes = {each.follows_id: each for each in Operation.objects.filter(follows__in=operations).order_by("pk")}
+    return [_result(each, living, waiting, deletes.get(each.operation_id)) for each in items]
+
+
+def _new_key_id(item: ChangeSetItem) -> str:
+    is_made = item.operation and item.change_set_kind == Kind.KEY_ROTATE  # type: ignore[attr-defined]  # annotated
+    return str(item.operation.result.get("key_id", "")) if is_made and item.operation else ""
+
+
+def with_kind(items: QuerySet[ChangeSetItem]) -> QuerySet[ChangeSetItem]:
+    return items.annotate(change_set_kind=F("change_set__kind"))
+
+
+def _result(
+    item: ChangeSetItem, living: set[tuple[int, str]], waiting: set[tuple[int, str]], delete: Operation | None
+) -> KeyResult:
+    is_living = (item.account_id, item.key_id) in living
+    new_key_id = _new_key_id(item)
+    code, text = _outcome(item, delete, is_living=is_living)
+    waits = bool(new_key_id) and (item.account_id, new_key_id) in waiting
+    return KeyResult(item, code, text, is_living, new_key_id, waits)
+
+
+def _outcome(item: ChangeSetItem, delete: Operation | None, *, is_living: bool) -> tuple[str, str]:
+    operation = item.operation
+    if operation is None:
+        return "", item.note
+    if operation.state == OperationState.NEEDS_ATTENTION:
+        return "review", _("The operation needs a review. Open it to see what to do.")
+    if operation.state in OPEN:
+        return "going", ""
+    if operation.state != OperationState.SUCCEEDED:
+        if not is_living:
+            return "deleted", _("The key no longer exists.")
+        return "failed", _(
+            "Nothing changed. Open the operation to see why, then create another bulk change for this key."
+        )
+    return _outcome_of_success(item, delete, is_living=is_living)
+
+
+def _outcome_of_success(item: ChangeSetItem, delete: Operation | None, *, is_living: bool) -> tuple[str, str]:
+    is_rotation = item.change_set_kind == Kind.KEY_ROTATE  # type: ignore[attr-defined]  # annotated by `with_kind`
+    if not is_living:
+        return ("rotated", "") if is_rotation else ("deleted", "")
+    if not is_rotation:
+        return "failed", _("The provider still lists the key. Create another bulk change for it.")
+    if delete is None:
+        return "kept", _("The new key works. The old one works until you delete it.")
+    if delete.state == OperationState.NEEDS_ATTENTION:
+        return "review", _("The new key works. Deleting the old one needs a review.")
+    if delete.state in OPEN:
+        return "going", _("The new key works. The old one is being deleted.")
+    return "failed", _("The new key works, but the old one wasn't deleted. Delete the old keys.")
