@@ -20,6 +20,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "portal.access.breached.BreachedPasswordValidator"},
     {"NAME": "portal.access.passwords.GuessablePasswordValidator"},
 ]
 LOGIN_URL = "account_login"
