@@ -82,7 +82,7 @@ def is_in(client: Client) -> bool:
 @pytest.mark.parametrize(
     ("role", "opens"), [("admin", False), ("finance", False), ("customer_success", True), ("auditor", True)]
 )
-def test_admin_and_finance_need_one_by_default(role: str, opens: bool) -> None:
+def test_roles_of_the_setting_need_one(role: str, opens: bool) -> None:
     client = password_step(UserFactory(role=role))
     assert is_in(client) is opens
     assert client.get("/me/security/").status_code == 200

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from django.test import Client
+from structlog.testing import capture_logs
 
 from portal import logs
 from tests.support.factories import UserFactory
+from tests.support.people import sign_in
 
 SECRETS = (
     "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
@@ -170,3 +172,25 @@ def test_a_refused_page_logs_a_line_and_a_failed_one_a_traceback(
         monkeypatch.setattr("customers.directory.views.render_page", broken)
         assert client.get("/customers/").status_code == 500
         assert "RuntimeError: no template" in written.text
+
+
+@pytest.mark.django_db
+def test_a_refused_permission_is_logged_with_its_person() -> None:
+    auditor = UserFactory(role="auditor")
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        sign_in(Client(), auditor).post("/drift/scan/")
+    (refused,) = (line for line in lines if line["event"] == "permission refused")
+    assert refused["log_level"] == "warning"
+    assert refused["permission"] == "scan_accounts"
+    (request,) = (line for line in lines if line["event"] == "request")
+    assert {request["person"], refused["person"]} == {str(auditor.public_id)}
+    assert request["request_id"]
+
+
+@pytest.mark.django_db
+def test_an_attempt_over_its_limit_is_logged_without_the_email() -> None:
+    with capture_logs() as lines:
+        for _ in range(11):
+            Client().post("/sign-in/", {"login": "ada@postkeeper.example", "password": "wrong"})
+    (refused,) = (line for line in lines if line["event"] == "attempt over its limit refused")
+    assert "ada" not in str(refused)
