@@ -24,8 +24,9 @@ def refuse_unverified_tls(url: str) -> None:
     if mode not in ("verify-full", "disable"):
         found = f"has sslmode={mode}" if mode else "has no sslmode"
         raise ImproperlyConfigured(
-            f"DATABASE_URL {found}, so the certificate of the server isn't verified. Add "
-            "?sslmode=verify-full&sslrootcert=FILE with the certificate of its authority, or ?sslmode=disable if the database is in a network of your own."
+            f"DATABASE_URL {found}, so the certificate of the server isn't verified. Add ?sslmode=verify-full&"
+            "sslrootcert=FILE with the certificate of its authority, or ?sslmode=disable if the database is in a network "
+            "of your own."
         )
 
 
