@@ -25,8 +25,8 @@ def refuse_unverified_tls(url: str) -> None:
         found = f"has sslmode={mode}" if mode else "has no sslmode"
         raise ImproperlyConfigured(
             f"DATABASE_URL {found}, so the certificate of the server isn't verified. Add ?sslmode=verify-full&"
-            "sslrootcert=FILE with the certificate of its authority, or ?sslmode=disable if the database is in a network "
-            "of your own."
+            "sslrootcert=FILE with the certificate of its authority. If the database is in a network of your own, "
+            "?sslmode=disable is accepted too."
         )
 
 
