@@ -14,6 +14,7 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from portal import logs
+from tests.support.factories import PASSWORD as FACTORY_PASSWORD
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -194,3 +195,15 @@ def test_an_attempt_over_its_limit_is_logged_without_the_email() -> None:
             Client().post("/sign-in/", {"login": "ada@postkeeper.example", "password": "wrong"})
     (refused,) = (line for line in lines if line["event"] == "attempt over its limit refused")
     assert "ada" not in str(refused)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_is_logged_with_its_ways_and_so_is_a_confirmation() -> None:
+    person = UserFactory(role="customer_success")
+    client = Client()
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        client.post("/sign-in/", {"login": person.email, "password": FACTORY_PASSWORD})
+        client.post("/reauthenticate/", {"password": FACTORY_PASSWORD, "next": "/me/"})
+    events = {line["event"]: line for line in lines}
+    assert events["signed in"]["ways"] == ["password"]
+    assert events["signed in"]["person"] == events["identity confirmed"]["person"] == str(person.public_id)
