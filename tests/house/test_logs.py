@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import logging.config
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -207,3 +208,24 @@ def test_a_sign_in_is_logged_with_its_ways_and_so_is_a_confirmation() -> None:
     events = {line["event"]: line for line in lines}
     assert events["signed in"]["ways"] == ["password"]
     assert events["signed in"]["person"] == events["identity confirmed"]["person"] == str(person.public_id)
+
+
+def test_lines_have_the_time_in_utc(written: Written) -> None:
+    written.logger.warning("one")
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", written.text)
+
+
+def test_everything_is_written_to_standard_error_alone() -> None:
+    """No file that a process could read or change afterwards."""
+    for json_lines in (True, False):
+        handlers = logs.config(json_lines=json_lines, level="INFO")["handlers"]
+        assert {each["class"] for each in handlers.values()} == {"logging.StreamHandler"}
+        assert all(each.get("stream") is None for each in handlers.values()), "standard error"
+
+
+@pytest.mark.django_db
+def test_a_forged_request_and_an_unknown_host_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    Client(enforce_csrf_checks=True).post("/sign-in/", {"login": "ada@postkeeper.example", "password": "wrong"})
+    Client().get("/sign-in/", headers={"Host": "attacker.example"})
+    loggers = {record.name for record in caplog.records if record.levelno >= logging.WARNING}
+    assert {"django.security.csrf", "django.security.DisallowedHost"} <= loggers

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import smtplib
-import ssl
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +11,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from django.core import mail as outgoing
-from django.core.mail.backends.smtp import EmailBackend
-from django.test import Client
-from pytest_django.fixtures import Settings
 
 from portal import logs
-from portal.access import mail
-from portal.access.models import User
 from tests.house.test_source import OUR_FOLDERS, ROOT, _calls, _imports, _modules
-from tests.support.factories import UserFactory
-from tests.support.people import sign_in
 
 SCRIPTS = sorted((ROOT / "static/js").glob("*.js"))
 Rule = Callable[[ast.Call], bool]
@@ -134,6 +124,60 @@ def test_secrets_are_compared_in_constant_time() -> None:
         assert any(each in (ROOT / name).read_text() for each in constant), name
 
 
+OUTSIDE = re.compile(r"request|cleaned_data|POST|payload|body|typed|\bsent\b")
+
+
+def test_no_format_string_comes_from_outside() -> None:
+    """A format string can read attributes of its arguments."""
+
+    def template_of(call: ast.Call) -> str:
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("format", "format_map"):
+            return ast.unparse(call.func.value)
+        return ast.unparse(call.args[0]) if _name(call) == "format_html" and call.args else ""
+
+    assert OUTSIDE.search(template_of(next(_calls(ast.parse("request.POST['x'].format(a)")))))
+    found = [
+        f"{name}:{call.lineno}"
+        for name, tree in _modules(*OUR_FOLDERS)
+        for call in _calls(tree)
+        if (text := template_of(call)) and not text.startswith(("'", '"', "f'", "_(")) and OUTSIDE.search(text)
+    ]
+    assert found == []
+
+
+RANDOM = re.compile(r"(secrets\.token_\w+|os\.urandom|get_random_string)")
+
+
+def test_tokens_have_128_bits() -> None:
+    """Sixteen random bytes at least. The nonce of AES-GCM has twelve, and is no secret."""
+    short = {
+        f"{name}: {ast.unparse(call)}"
+        for name, tree in _modules(*OUR_FOLDERS)
+        if not name.startswith(("portal/demo/", "portal/sandbox/"))
+        for call in _calls(tree)
+        if RANDOM.fullmatch(_name(call))
+        if call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value < 16
+    }
+    assert short <= {"portal/encryption.py: os.urandom(12)"}
+
+
+SECRET_NAME = re.compile(r"password|secret|token|api_?key|credential|\bcode\b", re.IGNORECASE)
+
+
+def test_no_form_sends_a_secret_in_its_address() -> None:
+    """Single sign-on alone brings a code in its address, as its protocol says."""
+    read = {
+        f"{name}: {ast.unparse(call.args[0])}"
+        for name, tree in _modules(*OUR_FOLDERS)
+        for call in _calls(tree)
+        if _name(call).startswith("request.GET.get") and call.args and SECRET_NAME.search(ast.unparse(call.args[0]))
+    }
+    assert {each for each in read if not each.startswith(("portal/access/views/sso.py", "portal/sandbox/"))} == set()
+    for path in sorted((ROOT / "templates").rglob("*.html")):
+        for form in re.findall(r"(?is)<form[^>]*method=[\"']get[\"'].*?</form>", path.read_text()):
+            assert not re.search(r"type=[\"']password|form\.(password|secret|api_key|code)", form), path
+
+
 def _uses_of_both(tree: ast.Module) -> Iterator[int]:
     """Yield the lines on which one expression merges what the address and the body say."""
     for node in ast.walk(tree):
@@ -207,116 +251,6 @@ def test_nothing_disturbs_password_managers() -> None:
     ]
     assert widgets
     assert all("-password" in each or "one-time-code" in each for each in widgets), widgets
-
-
-@pytest.mark.django_db
-def test_messages_are_in_no_cookie(client: Client) -> None:
-    """They name customers, and a cookie would need a name with the prefix."""
-    sign_in(client, UserFactory(role="admin"))
-    assert client.post("/me/security/sessions/end/").status_code == 303
-    assert "Other sessions ended: 0." in client.get("/me/security/").content.decode()
-    assert set(client.cookies) <= {configured.SESSION_COOKIE_NAME, configured.CSRF_COOKIE_NAME}
-
-
-@pytest.mark.django_db
-def test_every_page_of_a_signed_in_person_offers_to_sign_out(client: Client) -> None:
-    sign_in(client, UserFactory(role="auditor"))
-    for path in ("/", "/customers/", "/me/", "/me/security/", "/help/", "/audit/"):
-        assert 'action="/sign-out/"' in client.get(path, follow=True).content.decode(), path
-
-
-# --- Requests and answers ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "DEBUG"])
-def test_methods_that_nothing_needs_are_refused(method: str, client: Client) -> None:
-    answer = client.generic(method, "/sign-in/", headers={"X-Echo": "echo-me"})
-    assert answer.status_code == 405
-    assert b"echo-me" not in answer.content
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    "path", ["/static/", "/static/css/", "/static/vendor/", "/.git/config", "/static/../manage.py"]
-)
-def test_folders_and_sources_are_not_served(path: str, client: Client) -> None:
-    assert client.get(path).status_code in (404, 400)
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("path", ["/sign-in/", "/static/css/base.css", "/static/js/portal.js", "/healthz", "/absent/"])
-def test_text_is_sent_with_its_character_set(path: str, client: Client) -> None:
-    answer = client.get(path)
-    if answer.streaming:
-        b"".join(answer)
-    assert re.fullmatch(r"text/[a-z]+; charset=\"?utf-8\"?", answer["Content-Type"], re.IGNORECASE), answer[
-        "Content-Type"
-    ]
-
-
-@pytest.mark.django_db
-def test_a_new_installation_has_no_people() -> None:
-    assert not User.objects.exists()
-
-
-@pytest.mark.django_db
-def test_a_password_is_compared_as_it_was_typed(client: Client) -> None:
-    password = "  Two Blanks, then 64 and more characters of a Very Long Pass-Phrase ümlaut  "
-    person = UserFactory(role="customer_success", email="cleo@postkeeper.example")
-    person.set_password(password)
-    person.save(update_fields=["password"])
-    for wrong in (password.strip(), password.lower(), password[:64], password[:72]):
-        assert client.post("/sign-in/", {"login": person.email, "password": wrong}).status_code == 422, wrong
-    assert client.post("/sign-in/", {"login": person.email, "password": password}).status_code == 302
-
-
-def test_a_name_adds_no_header_to_a_mail(settings: Settings) -> None:
-    person = User(name="Ada\r\nBcc: thief@attacker.example", email="ada@postkeeper.example")
-    assert mail.send_security_change(person=person, what="x\r\nBcc: thief@attacker.example")
-    (sent,) = outgoing.outbox
-    message = sent.message()
-    assert sent.recipients() == ["ada@postkeeper.example"]
-    assert "Bcc" not in message
-
-
-# --- TLS of our own requests ------------------------------------------------------------------------------------------
-
-
-def _is_strict(context: ssl.SSLContext) -> bool:
-    return (
-        context.verify_mode == ssl.CERT_REQUIRED
-        and context.check_hostname
-        and context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    )
-
-
-def test_mail_is_sent_to_a_verified_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[ssl.SSLContext] = []
-    monkeypatch.setattr(smtplib.SMTP, "__init__", lambda _self, *_, **__: None)
-    monkeypatch.setattr(smtplib.SMTP, "starttls", lambda _self, *, context: begun.append(context))
-    EmailBackend(host="mail.example.com", use_tls=True).open()
-    assert [_is_strict(each) for each in begun] == [True]
-
-
-def test_tls_contexts_are_strict_by_default() -> None:
-    """What requests to providers and the identity provider, Redis and mail are made with."""
-    context = ssl.create_default_context()
-    assert _is_strict(context)
-    weak = re.compile("RC4|3DES|NULL|EXPORT|MD5|anon", re.IGNORECASE)
-    assert not [each["name"] for each in context.get_ciphers() if weak.search(each["name"])]
-    for path in sorted((ROOT / "portal").rglob("*.py")):
-        assert not re.search(r"CERT_NONE|check_hostname\s*=\s*False|minimum_version|set_ciphers", path.read_text()), (
-            path
-        )
-
-
-def test_caddy_keeps_its_own_tls() -> None:
-    """Its defaults: TLS 1.2 and 1.3, ciphers with forward secrecy, certificates of a public authority."""
-    text = (ROOT / "deploy/caddy/Caddyfile").read_text()
-    assert not re.search(
-        r"\btls\b|protocols|ciphers|curves|insecure|auto_https|file_server|\bbrowse\b", text.split("{$HOSTS}")[1]
-    )
 
 
 # --- Sources of the product -------------------------------------------------------------------------------------------
