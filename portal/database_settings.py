@@ -3,6 +3,31 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
+
+
+def refuse_unverified_tls(url: str) -> None:
+    """Raise `ImproperlyConfigured` unless connections to another machine verify its certificate, or say that they are
+    not encrypted. PostgreSQL's default encrypts if the server offers it, and trusts whoever answers."""
+    parts = urlsplit(url)
+    if not parts.scheme.startswith(("postgres", "psql", "pgsql")):
+        return
+    options = parse_qs(parts.query)
+    host = unquote(options.get("host", [parts.hostname or ""])[-1])
+    if host in _LOOPBACK or host.startswith("/"):
+        return
+    mode = options.get("sslmode", [""])[-1]
+    if mode not in ("verify-full", "disable"):
+        found = f"has sslmode={mode}" if mode else "has no sslmode"
+        raise ImproperlyConfigured(
+            f"DATABASE_URL {found}, so the certificate of the server isn't verified. Add ?sslmode=verify-full&"
+            "sslrootcert=FILE with the certificate of its authority. If the database is in a network of your own, "
+            "?sslmode=disable is accepted too."
+        )
 
 
 def with_options(database: dict[str, Any], *, statement_seconds: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from portal import environment, logs, queue_settings
-from portal.database_settings import with_options
+from portal.database_settings import refuse_unverified_tls, with_options
 from portal.environment import env, listed, whole_number
 from portal.oidc_settings import *  # noqa: F403  every name of that part
 from portal.redis_tls import redis_tls
@@ -141,6 +141,8 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
+# Messages stay on the server: in a cookie they would be in the browser, and its name would lack the prefix.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -165,7 +167,9 @@ TEMPLATES: list[dict[str, Any]] = [
 # --- Database: PostgreSQL in production, SQLite on one machine ---------------------------------------
 DATABASE_URL = with_password("DATABASE_URL", env.str("DATABASE_URL", default=""))
 if PRODUCTION and not DATABASE_URL:
-    raise ImproperlyConfigured("DATABASE_URL is not set. Example: postgres://portal@db/portal.")
+    raise ImproperlyConfigured("DATABASE_URL is not set. Example: postgres://portal@db/portal?sslmode=verify-full.")
+if PRODUCTION:
+    refuse_unverified_tls(DATABASE_URL)
 # Pages have a short limit, workers a longer one; `migrate` runs without one.
 DATABASES: dict[str, Any] = {
     "default": with_options(

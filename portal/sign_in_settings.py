@@ -20,6 +20,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "portal.access.breached.BreachedPasswordValidator"},
     {"NAME": "portal.access.passwords.GuessablePasswordValidator"},
 ]
 LOGIN_URL = "account_login"
@@ -37,9 +38,10 @@ CSRF_FAILURE_VIEW = "portal.error_pages.csrf_failure"
 DEVICE_COOKIE_NAME = "__Host-device" if PRODUCTION and not LOOPBACK_ONLY else "device"
 
 # --- Second factor (portal/access/second_factor.py) ------------------------------------------------------
-# Roles whose members work only with a second factor.
-SECOND_FACTOR_ROLES = listed("SECOND_FACTOR_ROLES", default=["admin", "finance"])
-if unknown := set(SECOND_FACTOR_ROLES) - {"admin", "customer_success", "finance", "auditor", "custom"}:
+# Roles whose members work only with a second factor: all, unless the installation leaves some out.
+_EVERY_ROLE = ["admin", "customer_success", "finance", "auditor", "custom"]
+SECOND_FACTOR_ROLES = listed("SECOND_FACTOR_ROLES", default=_EVERY_ROLE)
+if unknown := set(SECOND_FACTOR_ROLES) - set(_EVERY_ROLE):
     raise ImproperlyConfigured(
         f'SECOND_FACTOR_ROLES contains "{min(unknown)}". Roles are admin, customer_success, finance, auditor, and '
         "custom."
@@ -57,6 +59,10 @@ MFA_RECOVERY_CODE_DIGITS = 10
 MFA_REAUTHENTICATION_REQUIRED = False
 MFA_RATE_LIMITS = False
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # admins invite people by their email
+
+# --- What one person may do in a while (portal/access/throttling.py) ---------------------------------------
+# Files, which tell much; secrets and ways into accounts; what calls a provider at once. Far above what work needs.
+PERSON_LIMITS = {"file": "60/10m/key", "secret": "120/10m/key", "provider": "300/10m/key"}
 
 # --- allauth: users are invited, never sign up (portal/access) -------------------------------------------
 ACCOUNT_ADAPTER = "portal.access.adapter.StaffAdapter"

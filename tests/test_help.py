@@ -245,6 +245,12 @@ def test_a_search_without_results_says_what_to_do(reader: Client) -> None:
     assert "Show all guides" in text
 
 
+@pytest.mark.parametrize("text", ["(", "[a", "*", "a\\", "(?P<x>", "a{1,99999}"])
+def test_a_search_takes_any_text(reader: Client, text: str) -> None:
+    """Words are no pattern."""
+    assert reader.get(reverse("help"), {"q": text}).status_code == 200
+
+
 def test_an_unknown_guide_is_not_found(reader: Client) -> None:
     assert reader.get(reverse("help-guide", args=["gone"])).status_code == 404
     assert reader.get(reverse("help-guide", args=[guides.INDEX])).status_code == 404

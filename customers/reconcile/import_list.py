@@ -34,6 +34,16 @@ class ImportRow:
     line: int = field(default=0, compare=False)
 
 
+# How the names of files end that are accepted.
+ENDINGS = (".csv", ".tsv", ".txt")
+
+
+def check_name(name: str) -> None:
+    """Raise `Refusal` for a file that doesn't say it is a text table."""
+    if not name.lower().endswith(ENDINGS):
+        raise Refusal(_("Select a file whose name ends with .csv, .tsv, or .txt."), field="listed")
+
+
 def read_list(content: bytes) -> list[ImportRow]:
     """Parse a CSV file with `provider_id` and any of the other `COLUMNS`, as Excel and others write it: separated by
     commas, semicolons or tabs, with or without a line `sep=;`. Raises `Refusal`, naming the line."""

@@ -78,6 +78,8 @@ def account_import_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpRe
     connection = _connection(public_id)
     upload = request.FILES.get("listed")
     try:
+        if upload:
+            import_list.check_name(upload.name or "")
         content = upload.read(import_list.BYTES_MAX + 1) if upload else b""
         listed = import_list.read_list(content) if upload else []
         account_imports.propose_import(command_of(request), connection=connection, listed=listed)

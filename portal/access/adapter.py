@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY, get_authentication_records
 from allauth.account.internal.stagekit import clear_login
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -29,6 +30,7 @@ from portal.access.sso.queries import is_configured, needs_sso
 from portal.access.sso.stages import is_sso
 from portal.query_params import own_path_or_none
 
+log = structlog.get_logger(__name__)
 _BEGAN_WITH = "access.sign_in_began_with"  # hash of password, role and access of the person at the first step
 
 
@@ -87,6 +89,9 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 raise ImmediateHttpResponse(redirect("account_login"))
             super().login(request, fresh)
             audit.record(actor=fresh, verb="staff.signed_in", obj=fresh, request=request)
+            records = get_authentication_records(request, fresh)
+            ways = [str(each.get("type") or each.get("method")) for each in records]
+            log.info("signed in", person=str(fresh.public_id), ways=ways)
             if is_sso(request, fresh):
                 confirm_link(fresh)
             elif is_configured() and fresh.role == Role.ADMIN:

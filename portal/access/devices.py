@@ -37,7 +37,7 @@ def remember(request: HttpRequest, response: HttpResponseBase, user: User) -> No
     devices = _devices(request)
     name = _name(user.email)
     devices.pop(name, "")
-    kept = {name: secrets.token_urlsafe(12)} | dict(list(devices.items())[: MOST_PEOPLE - 1])
+    kept = {name: secrets.token_urlsafe(16)} | dict(list(devices.items())[: MOST_PEOPLE - 1])
     response.set_cookie(
         settings.DEVICE_COOKIE_NAME,
         signing.dumps(kept, salt=_SALT),

@@ -20,7 +20,7 @@ from django.utils import timezone
 from portal.access import second_factor, sessions, throttling
 from portal.access.checks import refuse_to_start
 from portal.access.models import User
-from portal.access.permissions import ANYONE, NotYourRole, method_of, refuse, roles_of, rule_of
+from portal.access.permissions import ANYONE, NotYourRole, Permission, method_of, refuse, roles_of, rule_of
 from portal.access.places import page_behind
 from portal.access.unsent_forms import show_unsent_form
 from portal.htmx import is_fragment
@@ -56,15 +56,24 @@ def declared_permissions(get_response: GetResponse) -> GetResponse:
             return None
         if not request.user.is_authenticated or is_of_another_users_page(request, request.user):
             return to_sign_in(request)
-        if permission not in request.user.permissions:
-            refuse(permission)
+        _check_permission(request, request.user, route, permission)
         if second_factor.is_missing(request, request.user) and route not in second_factor.ENROLMENT_ROUTES:
             return to_second_factor(request)
+        if too_many := throttling.refused_person(request, route):
+            return too_many
         _note_presence(request, request.user)
         return None
 
     middleware.process_view = process_view  # type: ignore[attr-defined]
     return middleware
+
+
+def _check_permission(request: HttpRequest, user: User, route: str, permission: Permission) -> None:
+    """Refuse a user without the permission. From now on, lines of the request name the user."""
+    structlog.contextvars.bind_contextvars(person=str(user.public_id))
+    if permission not in user.permissions:
+        log.warning("permission refused", route=route, method=request.method, permission=str(permission))
+        refuse(permission)
 
 
 def is_of_another_users_page(request: HttpRequest, user: User) -> bool:

@@ -17,9 +17,7 @@ from allauth.account.internal.flows.login import (
     record_authentication,
 )
 from allauth.core.internal.cryptokit import compare_user_code
-from allauth.mfa import app_settings
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.webauthn.internal import auth as webauthn
 from django.conf import settings
@@ -29,7 +27,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from portal import audit, encryption
-from portal.access import mail, sessions
+from portal.access import mail, recovery_codes, sessions
 from portal.access.models import User
 from portal.access.permissions import permissions_of
 from portal.access.roles import CUSTOM, Role
@@ -98,7 +96,7 @@ def check_code(user: User, code: str, *, request: HttpRequest | None = None) -> 
     for row in rows.order_by("pk"):
         if row.type == TYPE.TOTP and _use_step(row, code):
             return row
-        if row.type == TYPE.RECOVERY_CODES and row.wrap().validate_code(code):
+        if row.type == TYPE.RECOVERY_CODES and recovery_codes.use_code(row, code):
             _note_recovery_code(user, request)
             return row
     return None
@@ -195,8 +193,7 @@ def make_recovery_codes(request: HttpRequest, *, user: User) -> list[str]:
         _use_up_confirmation(request, user)
         if not has_one(user):
             raise Refusal(_("Set up an authenticator app or a passkey first."))
-        Authenticator.objects.filter(user=user, type=TYPE.RECOVERY_CODES).delete()
-        codes: list[str] = RecoveryCodes.activate(user).generate_codes()
+        codes = recovery_codes.make_codes(user)
         audit.record(actor=user, verb="staff.recovery_codes_made", obj=user, request=request)
         _mail(user, _("New recovery codes were created. Earlier ones no longer work."))
     return codes
@@ -204,7 +201,7 @@ def make_recovery_codes(request: HttpRequest, *, user: User) -> list[str]:
 
 def recovery_codes_left(user: User) -> int:
     row = Authenticator.objects.filter(user=user, type=TYPE.RECOVERY_CODES).first()
-    return app_settings.RECOVERY_CODE_COUNT - int(row.data["used_mask"]).bit_count() if row else 0
+    return recovery_codes.codes_left(row) if row else 0
 
 
 def _note_recovery_code(user: User, request: HttpRequest | None) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from allauth.usersessions.models import UserSession
 from django.contrib import auth
 from django.contrib.sessions.models import Session
@@ -21,6 +22,7 @@ from portal.access.models import User
 from portal.commands import Command
 from portal.refusals import Refusal
 
+log = structlog.get_logger(__name__)
 UNKNOWN_ADDRESS = "::"
 
 
@@ -46,9 +48,10 @@ def moved(request: HttpRequest) -> Iterator[None]:
 
 
 def rotate(request: HttpRequest) -> None:
-    """Replace the session's ID: whoever knew the old one is signed out."""
+    """Replace the session's ID after a confirmation: whoever knew the old one is signed out."""
     with moved(request):
         request.session.cycle_key()
+    log.info("identity confirmed")
 
 
 def begin(request: HttpRequest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import update_session_auth_hash
@@ -18,7 +19,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from portal import audit
-from portal.access import second_factor, sessions
+from portal.access import mail, second_factor, sessions
 from portal.access.grants import Grant, check_grant
 from portal.access.models import CustomRole, User
 from portal.access.permissions import Permission
@@ -133,6 +134,8 @@ def save_password(*, person: User, password: str, request: HttpRequest) -> bool:
         changed = as_seen.update(password=make_password(password), session_epoch=F("session_epoch") + 1)
         if changed:
             audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
+            what = _("Your password was changed.")
+            transaction.on_commit(partial(mail.send_security_change, person=person, what=what), robust=True)
     return bool(changed)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 from allauth.core.internal import ratelimit
 from allauth.core.internal.ratelimit import RateLimitUsage
+from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
@@ -55,6 +56,26 @@ ROUTES = {
     "sso-confirm": "sign_in",
     "sso-invitation": "link",
 }
+# Every route on which a signed-in person has a budget, by its name in PERSON_LIMITS. Files count when they are read.
+ROUTES_OF_PERSON = {
+    "customers:key-create": "secret",
+    "customers:key-rotate": "secret",
+    "customers:key-secret": "secret",
+    "customers:account-sign-in-as": "secret",
+    "customers:account-refresh": "provider",
+    "customers:connection-catalogue": "provider",
+    "customers:connection-verify": "provider",
+    "customers:domain-add": "provider",
+    "customers:domain-check": "provider",
+    "customers:drift-scan": "provider",
+    "customers:estate-look": "provider",
+    "customers:orphan-watch": "provider",
+    "customers:test-message": "provider",
+    "billing:run-start": "provider",
+    "billing:run-retry": "provider",
+    "billing:usage-export": "file",
+}
+_FILES = ("export", "-file", "-pack")  # how the names of routes end that send a file
 # Attempts that turned out wrong. A password is guessed by the account's email. The code of an app has six digits, and
 # whoever guesses it knows the password: fewer, and fewer in a day. A recovery code has ten.
 PASSWORD, CODE, RECOVERY, LINK = "password", "code", "recovery", "reset_link"
@@ -99,7 +120,22 @@ def refused_request(request: HttpRequest, route: str) -> HttpResponse | None:
         return None
     device = devices.any_device_of(request)
     key = f"device {device}" if device else throttle_key_of(request)
-    return None if _consume(request, budget, REQUESTS[budget], key) else answer_429(request)
+    return None if _consume(request, budget, REQUESTS[budget], key) else _too_many(request, budget)
+
+
+def refused_person(request: HttpRequest, route: str) -> HttpResponse | None:
+    """Return the refusal (429) of a signed-in person who did this too often in a while; None if it is admitted."""
+    reads = request.method in {"GET", "HEAD", "OPTIONS"}
+    budget = "file" if reads and route.endswith(_FILES) else "" if reads else ROUTES_OF_PERSON.get(route, "")
+    rate = settings.PERSON_LIMITS.get(budget)
+    if rate is None or _consume(request, f"person_{budget}", rate, str(request.user.pk)):
+        return None
+    return _too_many(request, budget)
+
+
+def _too_many(request: HttpRequest, budget: str) -> HttpResponse:
+    log.warning("request over its limit refused", budget=budget)
+    return answer_429(request)
 
 
 def answer_429(request: HttpRequest) -> HttpResponse:
@@ -126,6 +162,7 @@ def attempt(request: HttpRequest, kind: str, email: str) -> CountedAttempt:
             one = _consume(request, action, rate, key)
             if one is None:
                 counted.rollback()
+                log.warning("attempt over its limit refused", kind=kind, budget=action)
                 if action == "portal" and _is_full(request, action, rate, key):
                     _alert(request)
                 raise NoAttemptLeft(ratelimit.parse_rate(rate).duration, is_of_person=is_of_person)

@@ -15,7 +15,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import Settings
 
-from portal.access import links
+from portal.access import breached, links
 from portal.access.models import User
 from portal.access.passwords import GuessablePasswordValidator
 from tests.support.factories import PASSWORD, UserFactory
@@ -40,6 +40,25 @@ def test_what_is_guessed_soon_is_refused(password: str, settings: Settings) -> N
     with pytest.raises(ValidationError) as refusal:
         validate_password(password, user)
     assert any(WORDS in message for message in refusal.value.messages)
+
+
+# Leaked ones that zxcvbn takes for hard to guess.
+LEAKED = ["mailcreated5240", "sojdlg123aljg", "ghhh47hj7649", "SojdLG123aljg"]
+
+
+@pytest.mark.parametrize("password", LEAKED)
+def test_what_was_leaked_is_refused(password: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        validate_password(password, User(name="Ada Lovelace", email="ada@postkeeper.example"))
+    assert "password_breached" in {error.code for error in refusal.value.error_list}
+
+
+def test_the_list_has_many_passwords_that_the_rules_allow() -> None:
+    """3,000 at least, all as long as a password must be: shorter ones are refused anyway."""
+    held = breached.FILE.read_bytes()
+    hashes = [held[at : at + breached.BYTES] for at in range(0, len(held), breached.BYTES)]
+    assert len(hashes) == 43_940
+    assert hashes == sorted(set(hashes))
 
 
 @pytest.mark.parametrize("password", GOOD)

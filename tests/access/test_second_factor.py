@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.conf import settings as configured
 from django.contrib.sessions.models import Session
@@ -19,7 +20,7 @@ from django.urls import get_resolver
 from django.utils import timezone
 from pytest_django.fixtures import DjangoCaptureOnCommitCallbacks, Settings
 
-from portal.access import second_factor, staff
+from portal.access import recovery_codes, second_factor, staff
 from portal.access.models import CustomRole, User
 from portal.audit.models import AuditEvent
 from portal.commands import Command
@@ -81,7 +82,7 @@ def is_in(client: Client) -> bool:
 @pytest.mark.parametrize(
     ("role", "opens"), [("admin", False), ("finance", False), ("customer_success", True), ("auditor", True)]
 )
-def test_admin_and_finance_need_one_by_default(role: str, opens: bool) -> None:
+def test_roles_of_the_setting_need_one(role: str, opens: bool) -> None:
     client = password_step(UserFactory(role=role))
     assert is_in(client) is opens
     assert client.get("/me/security/").status_code == 200
@@ -245,7 +246,7 @@ def test_secrets_are_encrypted_wherever_they_are(admin: User) -> None:
     kept = str(list(Authenticator.objects.values_list("data", flat=True)))
     assert secret not in kept
     assert not any(code in kept for code in codes)
-    assert second_factor.sealed_by_key() == {"t1": 2}
+    assert second_factor.sealed_by_key() == {"t1": 1}
 
 
 # --- Setting up and removing ------------------------------------------------------------------------------------------
@@ -368,3 +369,35 @@ def test_a_reset_password_is_no_way_around_it(admin: User) -> None:
     assert set_it["Location"] == "/sign-in/"
     assert client.post("/sign-in/", {"login": admin.email, "password": new})["Location"] == CODE
     assert not is_in(client)
+
+
+# --- Recovery codes at rest -------------------------------------------------------------------------------------------
+
+
+def test_recovery_codes_are_stored_as_password_hashes(admin: User, settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+    codes = recovery_codes.make_codes(admin)
+    stored = Authenticator.objects.get(user=admin).data
+    assert list(stored) == ["hashes"]
+    assert all(each.startswith("argon2$argon2id$") for each in stored["hashes"])
+    assert len({each.split("$")[4] for each in stored["hashes"]}) == 10, "a salt of its own for each"
+    assert all(len(code) == 10 and code.isdigit() for code in codes)
+    assert second_factor.check_code(admin, codes[7])
+    assert not second_factor.check_code(admin, codes[7])
+
+
+def test_codes_of_a_seed_are_hashed_when_one_is_tried(admin: User) -> None:
+    allauths = RecoveryCodes.activate(admin)
+    codes = allauths.generate_codes()
+    assert allauths.validate_code(codes[0])
+    assert second_factor.recovery_codes_left(admin) == 9
+    assert not second_factor.check_code(admin, codes[0])
+    assert list(Authenticator.objects.get(user=admin).data) == ["hashes"]
+    assert second_factor.check_code(admin, codes[1])
+    assert second_factor.recovery_codes_left(admin) == 8
+
+
+def test_a_code_of_an_app_is_compared_with_no_hash(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    recovery_codes.make_codes(admin)
+    monkeypatch.setattr(recovery_codes, "check_password", lambda *_: pytest.fail("half a second for nothing"))
+    assert not second_factor.check_code(admin, "123456")

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.core import mail
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import DjangoCaptureOnCommitCallbacks
 
 from portal.access import staff
 from portal.access.models import User
@@ -43,14 +45,19 @@ def test_what_an_admin_does_ends_all_sessions_at_once(admin: User, other: User, 
     assert (event.actor, event.object_id) == (admin, other.public_id)
 
 
-def test_changing_the_own_password_keeps_only_this_session(other: User) -> None:
+def test_changing_the_own_password_keeps_only_this_session(
+    other: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     here, elsewhere = sign_in(Client(), other), sign_in(Client(), other)
     key = here.session.session_key
     new = "a quite different long password"
     wrong = here.post("/me/password/", {"current": "no", "password": new, "again": new})
     assert wrong.status_code == 422
-    done = here.post("/me/password/", {"current": PASSWORD, "password": new, "again": new})
+    with django_capture_on_commit_callbacks(execute=True):
+        done = here.post("/me/password/", {"current": PASSWORD, "password": new, "again": new})
     assert done.status_code == 303
+    assert "Your password was changed." in str(mail.outbox[-1].body)
+    assert mail.outbox[-1].to == [other.email]
     assert _is_in(here)
     assert here.session.session_key != key
     assert not _is_in(elsewhere)

@@ -6,18 +6,21 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 import yaml
+from psycopg import conninfo
 
 from billing.usage.pipeline import MOST_THREADS
 from portal import make_secrets, secret_files
 from tests.house.test_deploy import PRODUCTION, ROOT, _is_open, _run
 from tests.journeys.processes import until
-from tests.support.postgres import free_port
+from tests.support.postgres import Postgres, free_port
 from tests.support.skips import require
 
 pytestmark = pytest.mark.processes
@@ -91,6 +94,65 @@ def test_the_sync_worker_may_start_all_its_threads() -> None:
     sync = OURS["worker-sync"]
     processes = int(sync["command"][sync["command"].index("-c") + 1])
     assert sync["pids_limit"] >= 2 * processes * MOST_THREADS
+
+
+def test_the_portal_is_no_superuser_of_its_database() -> None:
+    database = SERVICES["postgres"]
+    assert database["environment"]["POSTGRES_USER"] == "postgres"
+    assert "./deploy/postgres/portal.sh:/docker-entrypoint-initdb.d/portal.sh:ro" in database["volumes"]
+    assert all("postgres://portal@" in url for url in re.findall(r"postgres://[^$\s]*?postgres:5432", str(COMPOSE)))
+
+
+@pytest.mark.postgres
+@pytest.mark.long
+def test_its_role_is_made_with_no_more_than_it_needs(postgres_server: Postgres, tmp_path: Path) -> None:
+    """The script runs as it does in the container, with other names."""
+    script = (ROOT / "deploy/postgres/portal.sh").read_text()
+    password = "it's a \\ password"
+    (tmp_path / "password").write_text(password + "\n")
+    (tmp_path / "script.sh").write_text(re.sub(r"(ROLE|DATABASE|OWNER) portal\b", r"\1 portal_app", script))
+    with psycopg.connect(postgres_server.url, autocommit=True) as server:
+        server.execute("CREATE ROLE root_of_test SUPERUSER LOGIN PASSWORD 'x'")
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres_server.port), "POSTGRES_USER": "root_of_test"}
+        env = {"PATH": os.environ["PATH"], **where, "POSTGRES_PASSWORD_FILE": str(tmp_path / "password")}
+        done = subprocess.run(["sh", tmp_path / "script.sh"], env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        query = "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication FROM pg_roles WHERE rolname = %s"
+        assert server.execute(query, ["portal_app"]).fetchone() == (False,)
+        query = "SELECT rolpassword FROM pg_authid WHERE rolname = %s"
+        assert server.execute(query, ["root_of_test"]).fetchone() == (None,)
+        _can_make_tables_and_no_role(postgres_server.url, password)
+        for gone in ("DATABASE portal_app", "ROLE portal_app", "ROLE root_of_test"):
+            server.execute(f"DROP {gone}")
+
+
+def _can_make_tables_and_no_role(url: str, password: str) -> None:
+    own = conninfo.make_conninfo(url, user="portal_app", dbname="portal_app", password=password)
+    with psycopg.connect(own, autocommit=True) as portal:
+        portal.execute("CREATE EXTENSION pg_trgm")
+        portal.execute("CREATE TABLE one (id int)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            portal.execute("CREATE ROLE another")
+
+
+def test_the_image_holds_no_sample_data_nor_its_makers(tmp_path: Path) -> None:
+    """What the image holds loads and checks itself without the sandbox and the demo."""
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    left_out = [line for line in ignored if line.startswith("portal/")]
+    assert {"portal/sandbox", "portal/demo"} <= set(left_out)
+    for name in ("manage.py", "portal", "customers", "billing", "templates", "static", "docs/help"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, tmp_path / name)
+    for name in left_out:
+        found = tmp_path / name
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+    settings = {**PRODUCTION, "STATIC_ROOT": str(tmp_path / "none"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not {"tests", ".git"} & {each.strip("!") for each in ignored if each.startswith("!")}
 
 
 def test_nobody_else_has_the_key_of_the_audit_log() -> None:

@@ -29,6 +29,7 @@ from pytest_django import Settings
 
 from manage import hint_for
 from portal import checks, env_file
+from portal.database_settings import refuse_unverified_tls
 from portal.secret_files import UNUSED
 from tests.env import KEYS
 from tests.journeys.processes import Installation
@@ -46,7 +47,7 @@ PRODUCTION = {
     "AUDIT_KEY": "made-up-audit-key-of-this-test-0123456789",
     "ALLOWED_HOSTS": "portal.example.com",
     "CSRF_TRUSTED_ORIGINS": "https://portal.example.com",
-    "DATABASE_URL": "postgres://portal:made-up@db.example.com/portal",
+    "DATABASE_URL": "postgres://portal:made-up@db.example.com/portal?sslmode=verify-full",
     "REDIS_URL": "redis://:made-up@redis.example.com:6379/0",
     "EMAIL_URL": "smtp+tls://portal:made-up@smtp.example.com:587",
     "BEHIND_TLS_PROXY": "1",
@@ -149,8 +150,25 @@ WRONG = [
     ({"ALLOWED_HOSTS": "a.example, *"}, 'ALLOWED_HOSTS contains "*"'),
     ({"LOOPBACK_ONLY": "1", "WEB_BIND": "0.0.0.0:8000"}, 'LOOPBACK_ONLY is set while WEB_BIND is "0.0.0.0:8000"'),
     ({"LOOPBACK_ONLY": "1", "WEB_BIND": "unix:/run/portal"}, "LOOPBACK_ONLY is set while WEB_BIND"),
+    ({"DATABASE_URL": "postgres://portal@db.example.com/portal"}, "DATABASE_URL has no sslmode"),
+    ({"DATABASE_URL": "postgres://db.example.com/portal?sslmode=require"}, "DATABASE_URL has sslmode=require"),
+    ({"DATABASE_URL": "postgres:///portal?host=db.example.com&sslmode=prefer"}, "DATABASE_URL has sslmode=prefer"),
     ({"DATA_DIR": "/proc/postkeeper"}, 'The folder "/proc/postkeeper" can\'t be created'),
 ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://portal@db.example.com/portal?sslmode=verify-full&sslrootcert=system",
+        "postgres://portal@postgres:5432/portal?sslmode=disable",
+        "postgres://portal@127.0.0.1/portal", "postgres://portal@localhost/portal",
+        "postgres:///portal", "postgres://%2Frun%2Fpostgresql/portal", "postgres:///portal?host=/run/postgresql",
+        "sqlite:////var/lib/portal.sqlite3",
+    ],
+)  # fmt: skip
+def test_a_database_that_is_verified_or_near_is_accepted(url: str) -> None:
+    refuse_unverified_tls(url)
 
 
 @pytest.mark.parametrize(("change", "sentence"), WRONG, ids=[sentence for _, sentence in WRONG])

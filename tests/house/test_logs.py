@@ -6,14 +6,18 @@ import io
 import json
 import logging
 import logging.config
+import re
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from django.test import Client
+from structlog.testing import capture_logs
 
 from portal import logs
+from tests.support.factories import PASSWORD as FACTORY_PASSWORD
 from tests.support.factories import UserFactory
+from tests.support.people import sign_in
 
 SECRETS = (
     "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
@@ -170,3 +174,58 @@ def test_a_refused_page_logs_a_line_and_a_failed_one_a_traceback(
         monkeypatch.setattr("customers.directory.views.render_page", broken)
         assert client.get("/customers/").status_code == 500
         assert "RuntimeError: no template" in written.text
+
+
+@pytest.mark.django_db
+def test_a_refused_permission_is_logged_with_its_person() -> None:
+    auditor = UserFactory(role="auditor")
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        sign_in(Client(), auditor).post("/drift/scan/")
+    (refused,) = (line for line in lines if line["event"] == "permission refused")
+    assert refused["log_level"] == "warning"
+    assert refused["permission"] == "scan_accounts"
+    (request,) = (line for line in lines if line["event"] == "request")
+    assert {request["person"], refused["person"]} == {str(auditor.public_id)}
+    assert request["request_id"]
+
+
+@pytest.mark.django_db
+def test_an_attempt_over_its_limit_is_logged_without_the_email() -> None:
+    with capture_logs() as lines:
+        for _ in range(11):
+            Client().post("/sign-in/", {"login": "ada@postkeeper.example", "password": "wrong"})
+    (refused,) = (line for line in lines if line["event"] == "attempt over its limit refused")
+    assert "ada" not in str(refused)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_is_logged_with_its_ways_and_so_is_a_confirmation() -> None:
+    person = UserFactory(role="customer_success")
+    client = Client()
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        client.post("/sign-in/", {"login": person.email, "password": FACTORY_PASSWORD})
+        client.post("/reauthenticate/", {"password": FACTORY_PASSWORD, "next": "/me/"})
+    events = {line["event"]: line for line in lines}
+    assert events["signed in"]["ways"] == ["password"]
+    assert events["signed in"]["person"] == events["identity confirmed"]["person"] == str(person.public_id)
+
+
+def test_lines_have_the_time_in_utc(written: Written) -> None:
+    written.logger.warning("one")
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", written.text)
+
+
+def test_everything_is_written_to_standard_error_alone() -> None:
+    """No file that a process could read or change afterwards."""
+    for json_lines in (True, False):
+        handlers = logs.config(json_lines=json_lines, level="INFO")["handlers"]
+        assert {each["class"] for each in handlers.values()} == {"logging.StreamHandler"}
+        assert all(each.get("stream") is None for each in handlers.values()), "standard error"
+
+
+@pytest.mark.django_db
+def test_a_forged_request_and_an_unknown_host_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    Client(enforce_csrf_checks=True).post("/sign-in/", {"login": "ada@postkeeper.example", "password": "wrong"})
+    Client().get("/sign-in/", headers={"Host": "attacker.example"})
+    loggers = {record.name for record in caplog.records if record.levelno >= logging.WARNING}
+    assert {"django.security.csrf", "django.security.DisallowedHost"} <= loggers

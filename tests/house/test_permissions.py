@@ -169,6 +169,7 @@ ASKS_AGAIN = {
     "customers:connection-pause": 10, "customers:connection-resume": 10, "customers:key-let-go": 10,
     "access:staff-reset-password": 10, "access:staff-reset-second-factor": 10, "access:staff-role": 10,
     "mfa_activate_totp": 10, "mfa_add_webauthn": 10, "second-factor-remove": 10, "recovery-codes": 10,
+    "end-session": 10, "end-other-sessions": 10,
     "customers:recovery-release": 10,
     "sso-connect": 10, "sso-disconnect": 10,
     "approvals:decide": 10, "approvals:rule": 10, "retention:rule": 10, "billing:month-close": 10,

@@ -183,6 +183,9 @@ class ImportForm(forms.Form):
             if not values.get("file_text"):
                 self.add_error("file", _("Select a CSV file."))
             return values
+        if not upload.name.lower().endswith(".csv"):
+            self.add_error("file", _("Select a file whose name ends with .csv."))
+            return values
         if upload.size > self.MOST_BYTES:
             limit = number_text(self.MOST_BYTES // 1000)
             self.add_error("file", _("The file is too large. The maximum is %(n)s kB.") % {"n": limit})

@@ -115,6 +115,7 @@ def _show_codes(request: HttpRequest, person: User) -> HttpResponse:
     return _render(request, "recovery_codes", context)
 
 
+@reauthenticated(minutes=10)
 def end_own_session(request: HttpRequest, session: int) -> HttpResponse:
     if any(each.is_this and each.id == session for each in sessions.sessions_of(htmx.person(request), request)):
         return _page(request, refusal=_("This is the session you use. Sign out to end it."), status=409)
@@ -123,6 +124,7 @@ def end_own_session(request: HttpRequest, session: int) -> HttpResponse:
     return go_to(request, "security")
 
 
+@reauthenticated(minutes=10)
 def end_other_sessions(request: HttpRequest) -> HttpResponse:
     try:
         ended = sessions.end_others(request, person=htmx.person(request))

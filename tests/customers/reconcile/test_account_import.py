@@ -416,3 +416,13 @@ def test_a_wrong_list_is_refused_on_the_page(desk: Desk, client: Client) -> None
     assert answer.status_code == 422
     assert "column names" in text_of(answer)
     assert not AccountImport.objects.exists()
+
+
+def test_a_file_of_another_type_is_refused_unread(desk: Desk, client: Client) -> None:
+    staff = sign_in(client, desk.person)
+    address = reverse("customers:estate-propose", args=[desk.connection.public_id])
+    for name in ("accounts.xlsx", "accounts.csv.exe", "accounts"):
+        answer = staff.post(address, {"listed": SimpleUploadedFile(name, b"provider_id\nfree\n")})
+        assert answer.status_code == 422
+        assert "whose name ends with .csv, .tsv, or .txt" in text_of(answer)
+    assert not AccountImport.objects.exists()

@@ -295,6 +295,10 @@ class TestImport:
         upload = SimpleUploadedFile("prices.csv", file)
         assert says in words_of(posted(finance, url("price-import", new_list()), 422, file=upload))
 
+    def test_a_file_of_another_type_is_refused(self, finance: Client) -> None:
+        upload = SimpleUploadedFile("prices.xlsx", f"{self.HEAD}a,base,5,,,,,".encode())
+        assert "ends with .csv" in words_of(posted(finance, url("price-import", new_list()), 422, file=upload))
+
     def test_the_export_of_a_version_imports_into_another_list(self, finance: Client) -> None:
         version = published(new_list(), BASE, OVERAGE, IP, since=today())
         text = b"".join(finance.get(url("price-export", version)).streaming_content).decode()  # type: ignore[attr-defined]  # it streams
