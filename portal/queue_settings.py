@@ -51,6 +51,7 @@ QUEUES = (
             "access.remove_expired_sessions",
             "access.mail_reset_link",
             "approvals.expire",
+            "browser_reports.end_notice",
         ),
     ),
     Queue(
@@ -108,6 +109,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
         "remove old sync items": beat("billing.remove_old_items", 3600.0),
+        "end the notice of browser reports": beat("browser_reports.end_notice", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
         "remove expired sessions": beat("access.remove_expired_sessions", 3600.0),
     }

@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "portal.notices",
     "portal.installation",
     "portal.approvals",
+    "portal.browser_reports",
     "customers",
     "billing",
 ]

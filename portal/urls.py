@@ -12,6 +12,7 @@ urlpatterns = [
     path("", include("billing.urls")),
     path("approvals/", include("portal.approvals.urls")),
     path("audit/", include("portal.audit.urls")),
+    path("", include("portal.browser_reports.urls")),
     path("help/", help_pages.help_contents, name="help"),
     path("help/components/", component_sheet.components, name="help-components"),
     path("help/<slug:slug>/", help_pages.help_guide, name="help-guide"),
