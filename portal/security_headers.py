@@ -29,13 +29,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "report-to portal",
     )
 )
+_REPORT_TO = "; report-to portal"
 # Features that the portal uses itself; its pages are the only ones that may.
 _OWN_FEATURES = ("clipboard-write", "publickey-credentials-create", "publickey-credentials-get")
 _NO_FEATURES = (
     "accelerometer",
-    "attribution-reporting",
     "autoplay",
-    "bluetooth",
     "browsing-topics",
     "camera",
     "clipboard-read",
@@ -91,6 +90,10 @@ def security_headers(get_response: GetResponse) -> GetResponse:
         response = get_response(request)
         for name, value in SECURITY_HEADERS.items():
             response.setdefault(name, value)
+        if not request.is_secure():
+            # Without https Chromium knows no endpoints, and would ignore report-uri beside report-to.
+            policy = response["Content-Security-Policy"]
+            response["Content-Security-Policy"] = policy.removesuffix(_REPORT_TO)
         patch_vary_headers(response, ["HX-Request"])
         return response
 
