@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   if (!window.trustedTypes) return;
-  const PARSERS = ["DOMParser parseFromString", "Range createContextualFragment"];
+  const PARSERS = ["Document parseHTMLUnsafe", "DOMParser parseFromString", "Range createContextualFragment"];
   const HTMX_PANTRY = "<div id='--htmx-preserve-pantry--'></div>"; // where htmx keeps elements with hx-preserve
   const FORBIDDEN = "script:not([src], [type='application/json']), iframe, frame, object, embed, base, [srcdoc]";
   const ADDRESSES = ["href", "xlink:href", "src", "action", "formaction"];

@@ -47,6 +47,8 @@ INJECTED = {
                          "require-trusted-types-for"),
     "a handler in a template": ("new DOMParser().parseFromString('<template><b onclick=x></b></template>', 'text/html')",
                                 "require-trusted-types-for"),
+    "a script that is parsed": ("Document.parseHTMLUnsafe('<script>ran.push(1)</script>')",
+                                "require-trusted-types-for"),
     "a parsed link": ("document.createRange().createContextualFragment('<a href=\" java\\tscript:1\">x</a>')",
                       "require-trusted-types-for"),
     "another policy": ("trustedTypes.createPolicy('own', { createHTML: (text) => text })", "trusted-types"),
