@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from tools.pinned import REQUIREMENTS, pinned_requirements
 
@@ -47,13 +47,12 @@ def audit(path: Path, *options: str) -> list[dict[str, Any]]:
     return found
 
 
-def require_complete(found: list[dict[str, Any]], expected: set[str]) -> None:
+def require_complete(found: list[dict[str, Any]], expected: set[NormalizedName]) -> None:
     looked_up = {canonicalize_name(each["name"]) for each in found if "vulns" in each}
     if missing := expected - looked_up:
+        known = len(expected) - len(missing)
         first = ", ".join(sorted(missing)[:3])
-        raise NotRunError(
-            f"the index knows {len(expected) - len(missing)} of {len(expected)} packages, and not {first}"
-        )
+        raise NotRunError(f"the index knows {known} of {len(expected)} packages, and not {first}")
 
 
 def require_probe() -> None:

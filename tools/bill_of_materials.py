@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tomllib
 import uuid
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,19 @@ def license_of(name: str) -> str:
         said = metadata(name)
     except PackageNotFoundError:
         raise UnknownLicense(f"{name} is not installed. Add its license to BY_HAND.") from None
-    if expression := said.get("License-Expression") or "":
-        return str(expression)
-    if (plain := said.get("License") or "") in _SPDX:
-        return str(plain)
+    if expression := _field(said, "License-Expression"):
+        return expression
+    if (plain := _field(said, "License")) in _SPDX:
+        return plain
     classifiers = [each.rpartition(" :: ")[2] for each in said.get_all("Classifier", []) if each.startswith("License")]
     found = {_OF_CLASSIFIER[each] for each in classifiers if each in _OF_CLASSIFIER}
     if len(found) != 1:
         raise UnknownLicense(f"{name} says: {classifiers or plain!r}. Add its license to BY_HAND.")
     return found.pop()
+
+
+def _field(said: PackageMetadata, name: str) -> str:
+    return (said.get_all(name) or [""])[0]
 
 
 def vendored_files() -> list[dict[str, str]]:

@@ -119,7 +119,7 @@ FLAW = {"id": "PYSEC-2018-28", "fix_versions": ["2.20.0"]}
 
 
 class Index:
-    """Answers as pip-audit does. `known`: which part of our packages; `flaws`: theirs; `tells`: whether of the probe."""
+    """Answers as pip-audit does. `known`: which part of our packages; `flaws`: theirs; `tells`: of the probe."""
 
     def __init__(self, *, known: float = 1.0, flaws: dict[str, list[Any]] | None = None, tells: bool = True) -> None:
         self.known, self.flaws, self.tells = known, flaws or {}, tells
