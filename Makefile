@@ -1,7 +1,7 @@
 # Use `make run` on a new machine, and `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-long test-dates proof months bench bench-large limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
+.PHONY: help install run test test-fast test-long test-dates proof months bench bench-large limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants bill-of-materials audit-dependencies clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,7 +10,7 @@ RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## install everything into the virtual environment .venv
 
@@ -91,6 +91,12 @@ texts: $(STAMP) ## write the English catalog, in which every text can be reviewe
 
 screenshots: $(STAMP) ## create the pictures of the README and the tutorials
 	@exec $(PY) -m tests.journeys.screenshots
+
+bill-of-materials: $(STAMP) ## write bill-of-materials.json: packages of production and vendored files, as CycloneDX
+	@exec $(PY) -m tools.bill_of_materials
+
+audit-dependencies: $(STAMP) ## look up known vulnerabilities of the packages of production; exit code 75: not run
+	@exec $(PY) -m tools.audit_dependencies
 
 sdk-check: $(STAMP) ## test a provider's official SDK against the sandbox; needs Go
 	@exec $(PY) -m tests.sdk.check

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from portal import env_file, liveness, logs
+from portal import env_file, gunicorn_answers, liveness, logs
 
 env_file.load()
+gunicorn_answers.install()
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"

@@ -1,4 +1,4 @@
-"""Middleware for every request: an ID, a log line, security headers, and the user's time zone."""
+"""Middleware for every request: an ID, a log line, and the user's time zone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 
 from portal import metrics
 from portal.query_params import is_storable
@@ -22,42 +21,6 @@ from portal.query_params import is_storable
 log = structlog.get_logger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
-)
-PERMISSIONS_POLICY = ", ".join(
-    f"{feature}=()"
-    for feature in (
-        "accelerometer",
-        "browsing-topics",
-        "camera",
-        "display-capture",
-        "geolocation",
-        "gyroscope",
-        "magnetometer",
-        "microphone",
-        "midi",
-        "payment",
-        "usb",
-    )
-)
-SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Permissions-Policy": PERMISSIONS_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOPBACK = ("127.0.0.1", "::1")
 # A proxy adds one of these.
@@ -94,19 +57,6 @@ def request_id(get_response: GetResponse) -> GetResponse:
             return response
         finally:
             structlog.contextvars.clear_contextvars()
-
-    return middleware
-
-
-def security_headers(get_response: GetResponse) -> GetResponse:
-    """Set security headers on every response, including static files. Not cached unless Cache-Control is set."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        for name, value in SECURITY_HEADERS.items():
-            response.setdefault(name, value)
-        patch_vary_headers(response, ["HX-Request"])
-        return response
 
     return middleware
 

@@ -54,6 +54,7 @@ QUEUES = (
             "retention.start_nightly",
             "access.mail_reset_link",
             "approvals.expire",
+            "browser_reports.end_notice",
         ),
     ),
     Queue(
@@ -117,6 +118,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "seal audit events": beat("audit.seal", 10.0),
         "log the head of the audit log": beat("audit.log_head", 3600.0),
         "continue personal data requests": beat("privacy.advance_requests", 60.0),
+        "end the notice of browser reports": beat("browser_reports.end_notice", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
         "apply the retention rules": beat("retention.start_nightly", 600.0),
     }

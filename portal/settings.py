@@ -112,14 +112,15 @@ INSTALLED_APPS = [
     "portal.retention",
     "portal.approvals",
     "portal.privacy",
+    "portal.browser_reports",
     "customers",
     "billing",
 ]
 MIDDLEWARE = [
+    # Before whatever may answer: the redirect to https, static files, errors.
+    "portal.security_headers.security_headers",
     "portal.middleware.request_id",
-    # WhiteNoise serves static files: middleware that sets headers comes before it.
     "django.middleware.security.SecurityMiddleware",
-    "portal.middleware.security_headers",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Load balancers ask by IP address, which is none of ALLOWED_HOSTS: answered before anything looks at the host.
     "portal.health.liveness",

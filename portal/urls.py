@@ -14,6 +14,7 @@ urlpatterns = [
     path("personal-data/", include("portal.privacy.urls")),
     path("audit/", include("portal.audit.urls")),
     path("retention/", include("portal.retention.urls")),
+    path("", include("portal.browser_reports.urls")),
     path("help/", help_pages.help_contents, name="help"),
     path("help/components/", component_sheet.components, name="help-components"),
     path("help/<slug:slug>/", help_pages.help_guide, name="help-guide"),

@@ -175,7 +175,9 @@ def browser_type_launch_args() -> dict[str, object]:
     require(found, NO_BROWSER)
     assert found is not None
     # Root (in a container) cannot use Chromium's sandbox; a small /dev/shm makes it crash; a GPU is only imitated.
-    return {"executable_path": str(Path(found)), "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]}
+    # Reports are sent at once instead of within a minute.
+    args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--short-reporting-delay"]
+    return {"executable_path": str(Path(found)), "args": args}
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ from portal.audit.queries import last_change
 from portal.clock import database_now
 from portal.edits import EditConflict, status_of
 from portal.htmx import SeeOther, command_of, go_to, is_fragment, person, render_page
-from portal.middleware import CONTENT_SECURITY_POLICY
+from portal.security_headers import CONTENT_SECURITY_POLICY
 
 Text = str | Promise
 

@@ -160,9 +160,14 @@ _SYSTEMS = (
 )  # fmt: skip
 
 
+def browser_family(user_agent: str) -> str:
+    """Return "Firefox", or "" for an unknown browser."""
+    return next((name for word, name in _BROWSERS if f"{word}/" in user_agent), "")
+
+
 def browser_of(user_agent: str) -> str:
     """Return "Firefox on Windows", as far as the browser says it."""
-    browser = next((name for word, name in _BROWSERS if f"{word}/" in user_agent), "")
+    browser = browser_family(user_agent)
     system = next((name for word, name in _SYSTEMS if word in user_agent), "")
     if browser and system:
         return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}

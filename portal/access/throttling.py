@@ -35,6 +35,7 @@ REQUESTS = {
     "link": "60/15m/key",
     "reset": "10/15m/key",
     "sign_out": "300/m/key",
+    "reports": "60/m/key",
 }
 # Budgets that count reading too, as that makes a session or evaluates something.
 COUNT_READING = frozenset({"link", "callback", "passkey"})
@@ -42,6 +43,7 @@ COUNT_READING = frozenset({"link", "callback", "passkey"})
 ROUTES = {
     "account_login": "sign_in",
     "account_logout": "sign_out",
+    "browser-reports:collect": "reports",
     "account_reset_password": "reset",
     "accept-invitation": "link",
     "mfa_authenticate": "sign_in",

@@ -18,7 +18,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from portal import health, health_probe, middleware
+from portal import health, health_probe, middleware, security_headers
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 from tests.support.postgres import free_port
@@ -72,7 +72,7 @@ def test_a_view_may_say_how_long_its_answer_keeps() -> None:
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(headers={"Cache-Control": "private, max-age=60", "Vary": "Cookie"})
 
-    answer = middleware.security_headers(view)(RequestFactory().get("/"))
+    answer = security_headers.security_headers(view)(RequestFactory().get("/"))
     assert answer["Cache-Control"] == "private, max-age=60"
     assert answer["Vary"] == "Cookie, HX-Request"
 

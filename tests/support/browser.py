@@ -26,13 +26,18 @@ def _django_beside_playwright(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("monkeypatch").setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
+def is_refusal(text: str) -> bool:
+    """Return whether a line of the browser's console tells of something that a policy refused or did not know."""
+    return "Policy" in text or "Trusted" in text
+
+
 class Seat:
     """One person's browser. What the policy refuses or the script throws fails the test."""
 
     def __init__(self, page: Page, live_server: Any, desk: Any) -> None:
         self.page, self.url = page, live_server.url
         self.complaints: list[str] = []
-        page.on("console", lambda each: self.complaints.append(each.text) if "Policy" in each.text else None)
+        page.on("console", lambda each: self.complaints.append(each.text) if is_refusal(each.text) else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         cookies = sign_in(Client(), desk.person).cookies
         page.context.add_cookies([{"name": n, "value": c.value, "url": live_server.url} for n, c in cookies.items()])

@@ -19,6 +19,7 @@ from portal.access.models import User
 from portal.access.reauth import reauthenticated
 from portal.htmx import go_to
 from portal.refusals import Refusal
+from portal.security_headers import CONTENT_SECURITY_POLICY
 
 
 def security(request: HttpRequest) -> HttpResponse:
@@ -64,7 +65,10 @@ def add_app(request: HttpRequest) -> HttpResponse:
     url = adapter.build_totp_url(person, secret)
     picture = base64.b64encode(adapter.build_totp_svg(url).encode()).decode()
     context = {"form": form, "secret": secret, "picture": f"data:image/svg+xml;base64,{picture}"}
-    return _render(request, "add_app", context, status=422 if form.is_bound else 200)
+    response = _render(request, "add_app", context, status=422 if form.is_bound else 200)
+    # The picture holds the secret: it is part of the page instead of having an address.
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+    return response
 
 
 @reauthenticated(minutes=10, besides_sign_in=True)

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class BrowserReportsConfig(AppConfig):
+    name = "portal.browser_reports"
+    label = "browser_reports"
