@@ -36,8 +36,8 @@ _SECRET_VALUES = (
 # A whole provider key, and the prefixes of keys (to search a database for).
 _WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")
 KEY_BEGINNINGS = ("SG.", "aha-sk-")
-# Characters that could start a new line or control a terminal.
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+# Characters that could start a new line, control a terminal (C1 as well), or reverse the order of what is read.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def masked(text: str) -> str:
