@@ -140,7 +140,7 @@ def config(*, json_lines: bool, level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": _formatter(json_lines=json_lines)},
         "filters": {"refusals": {"()": RefusalsWithoutTrace}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": passed_on,

@@ -1,10 +1,9 @@
-"""Hostile inputs at every form, header and parameter of every route: no server error, and nothing comes back that acts."""
+"""Hostile inputs at every form, header and parameter of every route: no server error, and no answer that acts."""
 
 from __future__ import annotations
 
 import os
 import random
-from itertools import islice
 
 import pytest
 
@@ -13,7 +12,6 @@ from tests.house.hostile import Attempt, Reply, World
 from tests.house.reflections import Input, dangers, inputs, mistakes, places
 from tests.support.samples import SEED, is_proof
 
-# Inputs; a request carries two.
 MANY = int(os.environ.get("HOSTILE_INPUTS", "10000" if is_proof() else "600"))
 
 
@@ -23,19 +21,23 @@ def test_no_input_is_an_error_or_comes_back_raw(desk: Desk) -> None:  # noqa: F8
     world = World(desk)
     world.explore()
     rng = random.Random(SEED)
-    wanted = MANY // 2
-    if is_proof():
-        wanted = max(wanted, *map(len, places(world)))
+    wanted = max(MANY, sum(map(len, places(world)))) if is_proof() else MANY
     broken: dict[str, str] = {}
-    tried = 0
-    for each in islice(inputs(world, rng), wanted):
+    tried = answered = shown = 0
+    for each in inputs(world, rng):
         reply = world.send(each.attempt)
-        tried += 2
+        tried += len(each.values)
+        answered += reply.status not in (403, 405)
+        shown += any(marker in reply.page for marker in each.values)
         if world.trace:
             broken.setdefault(world.where, f"{each.attempt}\n{world.trace}")
         for mistake in mistakes(each, reply):
             broken.setdefault(f"{each.attempt.url} {mistake[:30]}", f"{each.attempt}\n{mistake}")
-    assert tried >= min(MANY, 10_000)
+        if tried >= wanted:
+            break
+    print(f"{tried} inputs, {answered} answers of views, {shown} pages show their input")  # noqa: T201
+    assert answered > tried / 2
+    assert shown > tried / 40
     if broken:
         pytest.fail(f"{len(broken)} of {tried}\n" + "\n\n".join(broken.values()), pytrace=False)
 
@@ -76,7 +78,7 @@ def test_what_is_only_shown_is_not(page: str) -> None:
 )  # fmt: skip
 def test_a_bad_answer_is_found(header: str, value: str, page: str) -> None:
     attempt = Attempt("nobody", "GET", "/", [], b"", {})
-    asked = Input(attempt, (MARK, "zq1qz"), (f"<b>{MARK}", "zq1qz"))
+    asked = Input(attempt, {MARK: f"<b>{MARK}"})
     nosniff = ("X-Content-Type-Options", "nosniff")
     assert mistakes(asked, Reply(200, [(header, value), nosniff], page))
     assert not mistakes(asked, Reply(200, [nosniff], f"&lt;b&gt;{MARK}"))
