@@ -19,9 +19,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MASK = "[hidden]"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-_SECRET_KEY = re.compile(
-    r"authorization|api[_-]?(key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed",
-    re.IGNORECASE,
+# The last three are whole names: of the session's cookie, and of fields that hold a password.
+_HIDDEN_NAMES = (
+    r"authorization|api[_-]?(?:key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed"
+    r"|(?<![\w-])(?:(?:__Host-)?sid|sessionid|current|again)(?![\w-])"
+)
+_SECRET_KEY = re.compile(_HIDDEN_NAMES, re.IGNORECASE)
+_QUOTED = re.compile(
+    rf"""(["'][\w-]{{0,40}}(?:{_HIDDEN_NAMES})[\w-]{{0,40}}\\?["']\s{{0,9}}:\s{{0,9}}b?\\?(["'])).{{1,4096}}?(?<!\\)\\?\2""",
+    re.IGNORECASE | re.DOTALL,
 )
 _SECRET_VALUES = (
     (re.compile(r"\baha-sk-[\w-]+"), MASK),
@@ -30,6 +36,8 @@ _SECRET_VALUES = (
     # One-time URLs: the path alone gives access.
     (re.compile(r"(/invitation/|/password/reset/)(?!sent\b|done\b)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(r"((?:password|secret|token|api[_-]?(?:key|user))=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
+    # An entry of a dictionary or of JSON, as an exception or a line may quote it.
+    (_QUOTED, rf"\1{MASK}\2"),
     # Password in the URL of a database or a broker.
     (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )

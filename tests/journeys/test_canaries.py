@@ -4,6 +4,7 @@ none is left in the database, in Redis, in logs, in reports of errors, or in fil
 from __future__ import annotations
 
 import base64
+import json
 import re
 import secrets
 import subprocess
@@ -235,7 +236,7 @@ def sign_in(world: World) -> Guest:
     assert seed
     world.plant("TOTP seed", seed[1])
     page = ada.raw("/me/security/app/", Hidden(form).fields | {"code": code_of(seed[1])})[2]
-    codes = sorted(set(re.findall(r"\b[0-9a-f]{8}\b", page.split("Recovery codes")[-1])))
+    codes = sorted(set(re.findall(r"<code>(\d{10})</code>", page)))
     assert len(codes) >= 8, page
     for n, code in enumerate(codes):
         world.plant(f"recovery code {n}", code)
@@ -277,8 +278,6 @@ def connect(world: World, ada: Guest) -> None:
 
 def reveal_and_enter(world: World, ada: Guest) -> None:
     """Reveal the secret of a key, and sign in as a customer."""
-    import json
-
     sendgrid, ahasend, keys = json.loads(world.portal.python(ACCOUNTS))
     assert keys
     page = ada.fill(f"/accounts/{ahasend}/keys/{keys[0]}/secret/")[2]
@@ -340,7 +339,7 @@ def single_sign_on(world: World) -> None:
     fay.get(back.removeprefix(world.portal.url))
     assert tokens
     for name in ("access_token", "id_token"):
-        world.plant(f"OIDC {name}", __import__("json").loads(tokens[-1])[name])
+        world.plant(f"OIDC {name}", json.loads(tokens[-1])[name])
 
 
 def crash(world: World, ada: Guest) -> None:
