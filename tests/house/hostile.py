@@ -217,7 +217,14 @@ class World:
         }  # fmt: skip
         hold = holds.place_hold(Command(admin, now, reason="Pays"), account=account, until=None)
         operations = [
-            OperationFactory(kind=kind, account=of, state="failed", error_kind="conflict", result=result)
+            OperationFactory(
+                kind=kind,
+                account=of,
+                state="failed",
+                error_kind="conflict",
+                result=result,
+                payload=result | {"changes": {}, "offerings": []},
+            )
             for kind, (of, result) in conflicts.items()
         ] + [
             OperationFactory(account=account, state="needs_attention"),

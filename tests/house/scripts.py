@@ -83,7 +83,7 @@ def _replaced(value: Any, n: int, name: str = "") -> Any:
         return {key: _replaced(each, n + i, key) for i, (key, each) in enumerate(value.items())}
     if isinstance(value, list):
         return [_replaced(each, n + i, name) for i, each in enumerate(value)]
-    if isinstance(value, str) and value and (name in WORDS or not re.fullmatch(r"[a-z0-9_.:+-]*", value)):
+    if isinstance(value, str) and value and (name in WORDS or not re.fullmatch(r"[a-z0-9_.:+/-]*", value)):
         return value if re.match(r"\d{4}-\d\d", value) else fitting(n, 200)
     return value
 
