@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Error, Page
 
 from tests.customers.conftest import Desk, desk  # noqa: F401 - a fixture
 from tests.house.hostile import Attempt, World
@@ -65,8 +65,11 @@ class Watched:
             self.page.keyboard.press("Tab")
         if self.page.url != self.url + path:
             self.page.wait_for_load_state("networkidle")  # it led elsewhere
-        self.shown = MARK in self.page.content()
-        return [*self.found, *self.page.evaluate(LEFT_BEHIND)]
+        try:
+            self.shown = MARK in self.page.content()
+            return [*self.found, *self.page.evaluate(LEFT_BEHIND)]
+        except Error as error:  # it is led elsewhere at this moment
+            return [*self.found, str(error)]
 
 
 def is_page(world: World, url: str) -> bool:
