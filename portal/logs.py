@@ -19,9 +19,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MASK = "[hidden]"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-_SECRET_KEY = re.compile(
-    r"authorization|api[_-]?(key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed",
-    re.IGNORECASE,
+# The last three are whole names: of the session's cookie, and of fields that hold a password.
+_HIDDEN_NAMES = (
+    r"authorization|api[_-]?(?:key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed"
+    r"|(?<![\w-])(?:(?:__Host-)?sid|sessionid|current|again)(?![\w-])"
+)
+_SECRET_KEY = re.compile(_HIDDEN_NAMES, re.IGNORECASE)
+_QUOTED = re.compile(
+    rf"""(["'][\w-]{{0,40}}(?:{_HIDDEN_NAMES})[\w-]{{0,40}}\\?["']\s{{0,9}}:\s{{0,9}}b?\\?(["'])).{{1,4096}}?(?<!\\)\\?\2""",
+    re.IGNORECASE | re.DOTALL,
 )
 _SECRET_VALUES = (
     (re.compile(r"\baha-sk-[\w-]+"), MASK),
@@ -30,14 +36,16 @@ _SECRET_VALUES = (
     # One-time URLs: the path alone gives access.
     (re.compile(r"(/invitation/|/password/reset/)(?!sent\b|done\b)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(r"((?:password|secret|token|api[_-]?(?:key|user))=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
+    # An entry of a dictionary or of JSON, as an exception or a line may quote it.
+    (_QUOTED, rf"\1{MASK}\2"),
     # Password in the URL of a database or a broker.
     (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )
 # A whole provider key, and the prefixes of keys (to search a database for).
 _WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")
 KEY_BEGINNINGS = ("SG.", "aha-sk-")
-# Characters that could start a new line or control a terminal.
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+# Characters that could start a new line, control a terminal (C1 as well), or reverse the order of what is read.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def masked(text: str) -> str:
@@ -141,7 +149,7 @@ def config(*, json_lines: bool, level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": _formatter(json_lines=json_lines)},
         "filters": {"refusals": {"()": RefusalsWithoutTrace}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": passed_on,

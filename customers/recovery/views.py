@@ -16,7 +16,7 @@ from customers.operations.view_helpers import refusals_told
 from customers.recovery import commands, queries
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
-from portal.htmx import command_of, go_to, render_page
+from portal.htmx import command_of, go_to
 
 
 @require_GET
@@ -34,7 +34,8 @@ def recovery_release(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = PauseForm(request.POST or None) if needs_reason else None
     if request.method == "GET" or (form and not form.is_valid()):
         context = {"form": form or PauseForm(), "recovery": recovery, "here": request.get_full_path()}
-        return render_page(
+        # A page for htmx as well: there is no dialog of it.
+        return render(
             request, "customers/recovery/release.html", context, status=422 if form and form.is_bound else 200
         )
     with refusals_told(request):

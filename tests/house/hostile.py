@@ -161,11 +161,19 @@ class Attempt:
     query: list[tuple[str, str]]
     body: bytes
     headers: dict[str, str]
+    checked: bool = False  # whether the token of forms is checked, as for browsers
 
     def __str__(self) -> str:
         said = {name: value[:60] for name, value in self.headers.items()}
         query = [(name, value[:60]) for name, value in self.query]
         return f"{self.who} {self.method} {self.url} {query!r} {self.body[:400]!r} {said!r}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: list[tuple[str, str]]
+    page: str
 
 
 def priced_draft(command: Command, price_list: PriceList, *, amount: str) -> PriceVersion:
@@ -210,7 +218,14 @@ class World:
         }  # fmt: skip
         hold = holds.place_hold(Command(admin, now, reason="Pays"), account=account, until=None)
         operations = [
-            OperationFactory(kind=kind, account=of, state="failed", error_kind="conflict", result=result)
+            OperationFactory(
+                kind=kind,
+                account=of,
+                state="failed",
+                error_kind="conflict",
+                result=result,
+                payload=result | {"changes": {}, "offerings": []},
+            )
             for kind, (of, result) in conflicts.items()
         ] + [
             OperationFactory(account=account, state="needs_attention"),
@@ -343,6 +358,11 @@ class World:
 
     def ask(self, attempt: Attempt) -> str:
         """The page that is answered, "" for anything but 200. `trace` says what failed; "" when nothing did."""
+        reply = self.send(attempt)
+        return reply.page if reply.status == 200 else ""
+
+    def send(self, attempt: Attempt) -> Reply:
+        """Return the whole answer, and note in `trace` what failed."""
         self.trace = ""
 
         def noted(**_: Any) -> None:
@@ -351,7 +371,7 @@ class World:
         got_request_exception.connect(noted)
         try:
             with transaction.atomic():
-                client = Client(raise_request_exception=False)
+                client = Client(raise_request_exception=False, enforce_csrf_checks=attempt.checked)
                 client.cookies = SimpleCookie({name: each.value for name, each in self.cookies[attempt.who].items()})
                 query = urlencode(attempt.query)
                 answer = client.generic(
@@ -365,7 +385,7 @@ class World:
             got_request_exception.disconnect(noted)
         if answer.status_code >= 500 and not self.trace:
             self.trace = f"status {answer.status_code}"
-        return page.decode("utf-8", "replace") if answer.status_code == 200 else ""
+        return Reply(answer.status_code, list(answer.items()), page.decode("utf-8", "replace"))
 
     @property
     def where(self) -> str:

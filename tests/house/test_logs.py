@@ -94,6 +94,15 @@ def test_no_secret_is_written(written: Written) -> None:
         *((f"?a=1&{name}=x%20y&b=2", f"?a=1&{name}=[hidden]&b=2") for name in (
             "password", "v2_password", "client_secret", "Token", "api_key", "api-key", "apikey", "api_user", "API_KEY",
         )),
+        *((f"failed with {quoted}", f"failed with {hidden}") for quoted, hidden in (
+            ("{'v2_password': 'x y', 'n': '1'}", "{'v2_password': '[hidden]', 'n': '1'}"),
+            ('{"client_secret": "a/b+c="}', '{"client_secret": "[hidden]"}'),
+            (r'"{\"api_key\": \"abc\"}"', r'"{\"api_key\": \"[hidden]"}"'),
+            ("{'sessionid': 'abc'}", "{'sessionid': '[hidden]'}"),
+            ("{'__Host-sid': 'abc'}", "{'__Host-sid': '[hidden]'}"),
+            ("{'current': 'abc', 'again': b'abc'}", "{'current': '[hidden]', 'again': b'[hidden]'}"),
+            ("{'current_month': 'abc', 'side': 'sell'}", "{'current_month': 'abc', 'side': 'sell'}"),
+        )),
         ("postgres://portal:hunter2@db/portal", "postgres://portal:[hidden]@db/portal"),
         ("redis://:hunter2@broker:6379/0", "redis://:[hidden]@broker:6379/0"),
     ],

@@ -37,7 +37,8 @@ class SettingsEditor(AccountEditor):
     template = "customers/settings.html"
     seen_form = ChangeSettingsForm
     column = "settings"
-    stored = staticmethod(lambda found: AccountSettings(**found))
+    # An account whose settings were never read and never requested has none.
+    stored = staticmethod(lambda found: AccountSettings(**({"name": "", "website": "", "monthly_cap": 0} | found)))
     request_change = staticmethod(request_settings)
 
     def setup(self, request: HttpRequest, public_id: uuid.UUID) -> None:

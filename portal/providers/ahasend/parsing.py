@@ -181,8 +181,8 @@ def _without_accounts(answer: Answer, found: Mapping[str, Any]) -> dict[str, Any
 def domain(answer: Answer, row: Any) -> Domain:
     found = mapping(row)
     name, records = token(found.get("domain"), limit=255), found.get("dns_records")
-    if not name or not isinstance(found.get("dns_valid"), bool):
-        raise answer.unusable("AhaSend's response contains a domain without a name or a DNS status.")
+    if not name or "/" in name or not isinstance(found.get("dns_valid"), bool):
+        raise answer.unusable("AhaSend's response contains a domain without a valid name or a DNS status.")
     return Domain(
         name=name,
         valid=found["dns_valid"],
