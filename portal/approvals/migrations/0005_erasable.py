@@ -1,8 +1,12 @@
-"""Columns of requests in which an erasure may replace the words of a person."""
+"""Columns of requests in which an erasure may replace the words of a person, and the age at which they may be removed."""
+
+from importlib import import_module
 
 from django.db import migrations
 
 from portal.audit.triggers import AppendOnly
+
+(GUARD,) = import_module("portal.approvals.migrations.0002_guards").Migration.operations
 
 
 class Migration(migrations.Migration):
@@ -11,8 +15,10 @@ class Migration(migrations.Migration):
     operations = [
         AppendOnly(
             "approvals_approval",
-            once=["state", "decided_by_id", "approved_hash", "decision_reason", "secret_sealed", "finished_at"],
-            until="finished_at",
+            once=GUARD.once,
+            until=GUARD.until,
             erasable=["subject_label", "payload", "reason", "decision_reason"],
-        )
+            ages_by="finished_at",
+            least_days=365,
+        ),
     ]

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('customers', '0029_bulk_submitted_at'),
+        ('customers', '0031_erasable'),
     ]
 
     operations = [
