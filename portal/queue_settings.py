@@ -47,6 +47,7 @@ QUEUES = (
             "customers.check_workers",
             "billing.advance_runs",
             "audit.seal",
+            "audit.log_head",
             "notices.deliver",
             "retention.start_nightly",
             "access.mail_reset_link",
@@ -108,6 +109,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "compare parallel months": beat("billing.advance_parallel_months", 60.0),
         "close months": beat("billing.advance_closings", 60.0),
         "seal audit events": beat("audit.seal", 10.0),
+        "log the head of the audit log": beat("audit.log_head", 3600.0),
         "end expired approval requests": beat("approvals.expire", 600.0),
         "apply the retention rules": beat("retention.start_nightly", 600.0),
     }

@@ -19,7 +19,7 @@ TABLES = ("audit_auditevent", "audit_auditseal", "audit_auditredaction", "audit_
 
 def write_events(count: int, start: int = 0, **facts: Any) -> list[AuditEvent]:
     return [
-        audit.record(actor=None, verb="note.added", obj=None, **{"after": {"n": n}, "reason": f"r{n}"} | facts)
+        audit.record(**{"actor": None, "verb": "note.added", "obj": None, "after": {"n": n}, "reason": f"r{n}"} | facts)
         for n in range(start, start + count)
     ]
 
