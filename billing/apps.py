@@ -31,5 +31,5 @@ class BillingConfig(AppConfig):
         heartbeat.also_look_at(due_runs.work)
         duplicates.also_recount(rollups.follow_customers)
         rules.register_rules(*retention.RULES)
-        expiry.keep_since(ownership.needed_since)
+        expiry.before_removal(ownership.store_moves)
         manifest.also_record("ledger_batch", ledger.last_batch)

@@ -24,7 +24,7 @@ from customers.models import (
     Scan,
     Schedule,
 )
-from customers.models.operation_states import FINAL, OPEN, OperationKind
+from customers.models.operation_states import OPEN, OperationKind
 from customers.models.schedule import Hold
 from customers.models.submission import Submission
 from portal.audit.permits import permit_erasure
@@ -33,11 +33,10 @@ from portal.retention.rules import RetentionRule
 
 
 def _attempts(before: datetime) -> QuerySet[Attempt]:
-    """Return attempts with a body, of operations that finished before."""
+    """Return attempts with a body, of operations that finished before. Open ones have no time at which they did."""
     return Attempt.objects.filter(
         Q(answered_at=None) | Q(answered_at__lt=before),
         ~Q(request="") | ~Q(response=""),
-        operation__state__in=FINAL,
         operation__finished_at__lt=before,
     )
 

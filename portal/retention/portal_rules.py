@@ -51,7 +51,7 @@ def _runs(before: datetime) -> QuerySet[RetentionRun]:
 
 
 def _audit_events(before: datetime) -> QuerySet[AuditEvent]:
-    return AuditEvent.objects.filter(at__lt=expiry.removable_before(before))
+    return AuditEvent.objects.filter(at__lt=before)
 
 
 def _expire_audit_events(before: datetime, limit: int) -> int:
@@ -64,8 +64,8 @@ RULES = (
         _("Audit log"),
         removes=_("The oldest events of the audit log."),
         keeps=_(
-            "A signed checkpoint, by which the rest is verified. Once an account moved to another customer, all events "
-            "since then, because billing needs them."
+            "A signed checkpoint, by which the rest is verified. Billing stores moves of accounts to another customer before "
+            "their events go."
         ),
         rows=_audit_events,
         remove=_expire_audit_events,

@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing.closing.runs import verification
-from billing.closing.runs.chain import CLOSED
-from billing.pricing.statements.ownership import moves_since, needed_since
 from customers.models import Account
 from customers.monitoring import invariants
 from portal import audit
@@ -25,12 +22,9 @@ from portal.commands import Command
 from portal.retention import runs
 from portal.retention.models import RetentionPeriod, RetentionRun
 from portal.retention.rules import find_rule
-from tests.billing.closing.closed import close
-from tests.billing.closing.runs.test_runs import customers
 from tests.retention import rows
 from tests.support.approvals import switch_on
-from tests.support.audit import behind_the_back, no_dangling_rows
-from tests.support.factories import AccountFactory, CustomerFactory, UserFactory
+from tests.support.factories import AccountFactory, UserFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
 DAY = timedelta(days=1)
@@ -91,19 +85,6 @@ def test_events_are_kept_by_default(time_machine: Any) -> None:
     assert RetentionRun.objects.count() == 2
 
 
-def test_a_move_keeps_the_log_from_the_owner_on(time_machine: Any) -> None:
-    """The event of a move doesn't name the customer before it by ID: an earlier event of the account does."""
-    account, before, after = AccountFactory(), CustomerFactory(), CustomerFactory()
-    ago(time_machine, OLD + 2, note)
-    owned = ago(time_machine, OLD + 1, lambda: note(account=account, customer=before))
-    told = {"obj": account, "customer": after, "before": {"customer": "?"}}
-    ago(time_machine, OLD, lambda: audit.record(actor=None, verb="account.moved", **told))
-    assert needed_since() == owned.at
-    assert expire() == 1
-    ((move,),) = moves_since(timezone.now() - 2000 * DAY).values()
-    assert move.before == before.pk
-
-
 def test_linked_accounts_are_not_reported_once_their_event_went(time_machine: Any) -> None:
     account = AccountFactory()
     Account.objects.filter(pk=account.pk).update(created_at=timezone.now() - OLD * DAY)
@@ -151,17 +132,3 @@ def test_a_break_glass_that_went_is_not_reported(time_machine: Any) -> None:
     ago(time_machine, OLD - 1, note)
     assert expire() == 1
     assert violations("I17") == []
-
-
-def test_a_closed_month_outlives_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    customers(1)
-    run = close()
-    chain.seal_pending()
-    behind_the_back(f"DELETE FROM audit_auditevent WHERE verb = '{CLOSED}'")  # noqa: S608  a constant
-    no_dangling_rows()
-    (problem,) = verification.verify_closed_months().problems
-    assert "is not in the audit log" in problem
-    monkeypatch.setattr(verification, "expired_until", lambda: run.closed_at)
-    assert verification.verify_closed_months().problems == []
-    monkeypatch.setattr(verification, "expired_until", lambda: run.closed_at - 2 * verification.CLOCKS)
-    assert len(verification.verify_closed_months().problems) == 1

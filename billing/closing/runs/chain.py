@@ -37,7 +37,7 @@ def closing_hash(run: MonthClosing) -> str:
 
 
 def closing_hashes(run: MonthClosing) -> list[str]:
-    """Return the hash under AUDIT_KEY, and under the former ones: a run keeps the hash of the key that it closed with."""
+    """Return the hash under AUDIT_KEY, and under the former ones: a run keeps the hash of the key it closed with."""
     return signatures(run_content({name: getattr(run, name) for name in RUN}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import islice
 
 from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
@@ -18,8 +18,6 @@ from portal.audit.chain import GENESIS
 from portal.audit.expiry import expired_until
 from portal.audit.models import AuditEvent
 
-# How far apart the clocks of two processes may be.
-CLOCKS = timedelta(hours=1)
 PART_LABELS = {
     "statements": "statements",
     "invoices": "invoices of providers",
@@ -90,20 +88,12 @@ def _head_problems(heads: dict[int, str], head: str) -> Iterator[str]:
         if heads.get(seq) != noted:
             label = event.object_label
             yield f"Closing {seq} of the chain, {label}, was removed or changed after the audit log noted it."
-    for seq in sorted(heads.keys() - told - _expired()):
+    if until := expired_until():  # their events may have been removed
+        told |= {run.seq or 0 for run in chained_runs().filter(closed_at__lte=until)}
+    for seq in sorted(heads.keys() - told):
         yield f"Closing {seq} of the chain is not in the audit log."
     if head and head != heads.get(int(head.partition(":")[0]) if head.partition(":")[0].isdigit() else -1):
         yield f"The given head {head.partition(':')[0]} is not in the chain. Closings were removed or changed."
-
-
-def _expired() -> set[int]:
-    """Return the closings whose event retention may have removed from the audit log. Both are noted at the same time,
-    by clocks that may differ."""
-    until = expired_until()
-    if until is None:
-        return set()
-    old = chained_runs().filter(closed_at__lt=until + CLOCKS)
-    return {seq for seq in old.values_list("seq", flat=True) if seq is not None}
 
 
 def _number_problems() -> Iterator[str]:

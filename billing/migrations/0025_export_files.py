@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0023_frozen'),
+        ('billing', '0024_account_moves'),
     ]
 
     operations = [
