@@ -23,8 +23,8 @@ AUDIT_KEY_LENGTH = 32
 
 @register(Tags.security)
 def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """Check keys: portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice. A process may do
-    without."""
+    """Check keys: portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY and the former ones, portal.E003 one key used twice. A
+    process may do without."""
     found: list[CheckMessage] = []
     try:
         if settings.FIELD_KEYS != UNUSED:
@@ -33,15 +33,18 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
         found.append(Error(str(error), id="portal.E001"))
     if settings.AUDIT_KEY == UNUSED:
         return found
-    if len(settings.AUDIT_KEY) < AUDIT_KEY_LENGTH:
-        found.append(
-            Error(
-                f"AUDIT_KEY has fewer than {AUDIT_KEY_LENGTH} characters.",
-                hint="Generate one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
-                id="portal.E002",
-            )
+    named = {"AUDIT_KEY": [settings.AUDIT_KEY], "A key of AUDIT_KEY_FALLBACKS": settings.AUDIT_KEY_FALLBACKS}
+    found += [
+        Error(
+            f"{name} has fewer than {AUDIT_KEY_LENGTH} characters.",
+            hint="Generate one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+            id="portal.E002",
         )
-    if settings.AUDIT_KEY == settings.SECRET_KEY or settings.AUDIT_KEY in settings.FIELD_KEYS:
+        for name, values in named.items()
+        if any(len(key) < AUDIT_KEY_LENGTH for key in values)
+    ]
+    others = (settings.SECRET_KEY, *settings.AUDIT_KEY_FALLBACKS)
+    if settings.AUDIT_KEY in others or settings.AUDIT_KEY in settings.FIELD_KEYS:
         found.append(
             Error(
                 "AUDIT_KEY is also used as another key.",

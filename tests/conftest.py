@@ -38,6 +38,9 @@ MARKED_BY_FOLDER = {
 ON_BOTH = {
     "audit/append_only",
     "audit/chain",
+    "audit/expiry",
+    "audit/redaction",
+    "audit/tamperings",
     "audit/recording",
     "billing/scaled_costs_migration",
     "billing/usage/pooled_sync",

@@ -27,8 +27,8 @@ KEYS = {
     # pytest-playwright runs an event loop in the test's thread; nothing here is asynchronous.
     "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
 }
-FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS",
-           "LOOPBACK_ONLY", "WEB_BIND", "PORTAL_URL", "OIDC_ISSUER")  # fmt: skip
+FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "AUDIT_KEY_FALLBACKS", "ALLOWED_HOSTS",
+           "CSRF_TRUSTED_ORIGINS", "LOOPBACK_ONLY", "WEB_BIND", "PORTAL_URL", "OIDC_ISSUER")  # fmt: skip
 
 
 def _set() -> None:

@@ -21,6 +21,7 @@ from customers.monitoring.doctor.findings import Severity
 from customers.monitoring.doctor.table import examine
 from customers.monitoring.heartbeat import Alarm, QueueState, Work
 from customers.operations.queries import NEEDS_A_PERSON
+from portal.audit.head import current_head
 from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
 
@@ -88,6 +89,7 @@ def system_status(*, now: datetime) -> dict[str, Any]:
         "people_more": count - len(shown),
         "connections": connections,
         "check": check,
+        "audit_head": current_head(),
         "broken": broken,
         "held": [each for each in invariants.registered() if check and each.code not in bad],
         "alarms": sorted(alarms, key=lambda each: each.kind != "danger"),

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, Min, OuterRef, Subquery
+from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from portal.audit import checkpoints, keys, redactions
 from portal.audit.content import COLUMNS, canonical, facts_of, seal_content
+from portal.audit.keys import Signers
 from portal.audit.models import AuditCheckpoint, AuditEvent, AuditRedaction, AuditSeal
 
 log = structlog.get_logger(__name__)
@@ -67,10 +68,8 @@ def _seal_pending(limit: int) -> int:
     if last and last.key_id and last.key_id not in keys.keyring():
         raise OutdatedKey("The audit log was sealed with a newer AUDIT_KEY. Restart this process with it.")
     seq, prev = (last.seq, last.row_hash) if last else (0, GENESIS)
-    newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
-    waiting = AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE).order_by("id")[:limit]
     seals = []
-    for event in waiting:
+    for event in recently_unsealed().order_by("id")[:limit]:
         seq += 1
         seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.current_key_id())
         seal.row_hash = prev = row_hash(seal, canonical(facts_of(event)))
@@ -79,6 +78,12 @@ def _seal_pending(limit: int) -> int:
     if seals:
         log.info("audit sealed", head=f"{seq}:{prev}", key_id=seals[-1].key_id)
     return len(seals)
+
+
+def recently_unsealed() -> QuerySet[AuditEvent]:
+    """Return the events that the next sealing takes."""
+    newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
+    return AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE)
 
 
 @dataclass
@@ -118,20 +123,22 @@ def _verify_from(begin: AuditCheckpoint, *, head: str, at_most: int) -> ChainFin
 
 
 def _problems(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
-    yield from checkpoints.problems(begin)
-    yield from redactions.problems(first=begin.first_redaction)
-    yield from _walk(found, begin, head)
+    signers: Signers = {}
+    yield from checkpoints.problems(begin, signers)
+    yield from redactions.problems(signers, first=begin.first_redaction)
+    check = SealCheck(signers)
+    yield from _walk(found, begin, head, check)
+    yield from check.unsealed_problems()
     yield from _look_for_unsealed(found)
 
 
-def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
+def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str, check: SealCheck) -> Iterator[str]:
     noted_seq, _, noted_hash = head.partition(":")
     expected = begin.prev_hash
     if noted_seq == str(found.sealed) and noted_hash != expected:
         yield f"Seal {found.sealed} does not match the given head."
     elif noted_seq.isdigit() and int(noted_seq) < found.sealed:
         found.notes.append(f"Seal {noted_seq} was removed by retention, so the given head can't be compared.")
-    check = SealCheck()
     for each in sealed_events():
         seal = each.seal
         found.sealed += 1
@@ -172,14 +179,20 @@ def sealed_events(*, at_once: int = _AT_ONCE) -> Iterator[Sealed]:
 
 
 class SealCheck:
-    """Compares seals with their events. Keys succeed each other: one from before the last key seals no more."""
+    """Compares seals with their events. Keys succeed each other: one from before the last key seals no more.
 
-    def __init__(self) -> None:
+    `signers` are the IDs of the keys that signed what an event ordered, by event. None was a former key by then.
+    """
+
+    def __init__(self, signers: Signers | None = None) -> None:
         self._newest_first = list(keys.keyring())
         self._age = len(self._newest_first)
+        self._signers = signers or {}
 
     def problems(self, sealed: Sealed) -> Iterator[str]:
         seal = sealed.seal
+        if seal.event_id in self._signers:
+            yield from self._signed_late(seal.event_id)
         if seal.key_id:
             if seal.key_id not in self._newest_first:
                 yield f"Seal {seal.seq} was made with the key {seal.key_id}, which is not in AUDIT_KEY_FALLBACKS."
@@ -194,6 +207,16 @@ class SealCheck:
                 yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was redacted."
         elif not self._fits(seal, content):
             yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was sealed."
+
+    def unsealed_problems(self) -> Iterator[str]:
+        """Compare the keys that signed what events ordered that aren't sealed yet. Call it after the last seal."""
+        for event_id in list(self._signers):
+            yield from self._signed_late(event_id)
+
+    def _signed_late(self, event_id: int) -> Iterator[str]:
+        signers = self._signers.pop(event_id)
+        if any(self._newest_first.index(key_id) > self._age for key_id in signers if key_id in self._newest_first):
+            yield f"What event {event_id} ordered was signed with a former key, after a newer one was in use."
 
     def _fits(self, seal: AuditSeal, content: bytes) -> bool:
         if seal.key_id:

@@ -8,6 +8,7 @@ from typing import Any
 
 from portal.audit import keys
 from portal.audit.content import lines
+from portal.audit.keys import Signers
 from portal.audit.models import AuditCheckpoint, AuditEvent
 
 EXPIRED = "audit.expired"
@@ -32,8 +33,9 @@ def signature(checkpoint: AuditCheckpoint) -> str:
     return keys.sign(lines("checkpoint", facts), key_id=checkpoint.key_id)
 
 
-def problems(last: AuditCheckpoint) -> Iterator[str]:
-    """Verify that checkpoints up to the last one follow each other, are signed, and were ordered by an event."""
+def problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
+    """Verify that checkpoints up to the last one follow each other, are signed, and were ordered by an event. Adds to
+    `signers` under which keys."""
     orders: dict[int, Any] = dict(AuditEvent.objects.filter(verb=EXPIRED).values_list("pk", "after"))
     number, first_seq, first_redaction = 0, 1, 1
     for each in AuditCheckpoint.objects.order_by("n"):
@@ -45,13 +47,16 @@ def problems(last: AuditCheckpoint) -> Iterator[str]:
             yield f"Checkpoint {each.n} is forged or changed after it was signed."
         elif each.first_seq != first_seq + each.removed or each.first_redaction < first_redaction:
             yield f"Checkpoint {each.n} does not match the previous checkpoint."
+        signers.setdefault(each.ordered_by_id, set()).add(each.key_id)
         first_seq, first_redaction = each.first_seq, each.first_redaction
         order = orders.pop(each.ordered_by_id, None)
         # Later retention removed the events of earlier checkpoints.
         is_expired = each.n < last.n and each.at <= last.until_at
         if order is None and not is_expired:
             yield f"Checkpoint {each.n} is not in the audit log."
-        elif order is not None and order.get("digest") != digest(each):
+        elif order is None:
+            signers.pop(each.ordered_by_id)
+        elif order.get("digest") != digest(each):
             yield f"Checkpoint {each.n} is not the one in the audit log."
     for order in orders.values():
         yield f"Checkpoint {order.get('checkpoint')}, which is in the audit log, was removed."

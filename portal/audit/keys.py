@@ -14,6 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from portal.secret_files import UNUSED
 
+# IDs of the keys that signed what an event ordered, by event.
+Signers = dict[int, set[str]]
+
 
 @lru_cache(maxsize=4)
 def _keyring(keys: tuple[str, ...]) -> dict[str, bytes]:
@@ -27,7 +30,9 @@ def _id(key: bytes) -> str:
 def keyring() -> dict[str, bytes]:
     """Return the keys by ID, the current one first. Raises `ImproperlyConfigured` in a process without."""
     if settings.AUDIT_KEY == UNUSED:
-        raise ImproperlyConfigured("This process has no AUDIT_KEY, so it can neither seal nor verify the audit log.")
+        raise ImproperlyConfigured(
+            "This process has no AUDIT_KEY, so it can neither sign nor verify the audit log or closed months."
+        )
     return _keyring((settings.AUDIT_KEY, *settings.AUDIT_KEY_FALLBACKS))
 
 

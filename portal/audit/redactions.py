@@ -10,6 +10,7 @@ from typing import Any
 
 from portal.audit import keys
 from portal.audit.content import lines, redacted_content
+from portal.audit.keys import Signers
 from portal.audit.models import AuditEvent, AuditRedaction, AuditSeal
 
 REDACTED = "audit.redacted"
@@ -55,8 +56,9 @@ def by_number(numbers: Iterable[int | None]) -> dict[int, AuditRedaction]:
     return AuditRedaction.objects.in_bulk(wanted) if wanted else {}
 
 
-def problems(*, first: int) -> Iterator[str]:
-    """Verify that redactions from number `first` on are complete, signed, and ordered by events."""
+def problems(signers: Signers, *, first: int) -> Iterator[str]:
+    """Verify that redactions from number `first` on are complete, signed, and ordered by events. Adds to `signers`
+    under which keys."""
     orders: dict[int, Any] = dict(AuditEvent.objects.filter(verb=REDACTED).values_list("pk", "after"))
     number = first - 1
     rows = AuditRedaction.objects.order_by("n").iterator(chunk_size=_AT_ONCE)
@@ -70,6 +72,7 @@ def problems(*, first: int) -> Iterator[str]:
             if each.signature != signature(each):
                 yield f"Redaction {each.n} is forged or changed after it was signed."
             batch.add(each)
+            signers.setdefault(order_id, set()).add(each.key_id)
         # An order that is younger than the query above was written together with its redactions.
         order = orders.pop(order_id, None) or _order(order_id)
         if order is None or not batch.facts().items() <= order.items():

@@ -68,7 +68,7 @@ class Manifest:
         return datetime.fromisoformat(self.snapshot_at)
 
     def write(self, folder: Path) -> None:
-        self.seal = self._sealed()
+        self.seal = self._sealed()[0]
         with (folder / NAME).open("w") as file:
             file.write(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
             file.flush()
@@ -86,10 +86,10 @@ class Manifest:
             raise Unusable(f"{folder / NAME} can't be parsed. Choose another backup.") from None
         if manifest.format != FORMAT:
             raise Unusable(f"The backup has format {manifest.format}. Restore it with the release that made it.")
-        if not hmac.compare_digest(manifest.seal, manifest._sealed()):
+        if not any(hmac.compare_digest(manifest.seal, each) for each in manifest._sealed()):
             raise Unusable(
                 "The manifest was altered, or the backup was made under another AUDIT_KEY. Set AUDIT_KEY to the key of "
-                "that installation."
+                "that installation, or add its former key to AUDIT_KEY_FALLBACKS."
             )
         return manifest
 
@@ -111,11 +111,11 @@ class Manifest:
                 "it behind the current one."
             )
 
-    def _sealed(self) -> str:
-        told = asdict(self) | {"seal": ""}
-        return hmac.new(
-            f"backup manifest:{settings.AUDIT_KEY}".encode(), json.dumps(told, sort_keys=True).encode(), hashlib.sha256
-        ).hexdigest()
+    def _sealed(self) -> list[str]:
+        """Return the seal under AUDIT_KEY, and under the former ones."""
+        told = json.dumps(asdict(self) | {"seal": ""}, sort_keys=True).encode()
+        keys = (settings.AUDIT_KEY, *settings.AUDIT_KEY_FALLBACKS)
+        return [hmac.new(f"backup manifest:{key}".encode(), told, hashlib.sha256).hexdigest() for key in keys]
 
 
 def take(name: str, progress: Progress) -> Manifest:

@@ -96,6 +96,8 @@ def test_the_sync_worker_may_start_all_its_threads() -> None:
 def test_nobody_else_has_the_key_of_the_audit_log() -> None:
     having = {name for name, each in SERVICES.items() if "audit_key" in each.get("secrets", [])}
     assert having == {"manage", "migrate", "worker-clock", "worker-sync", "backup"}
+    verifying = {name for name, each in SERVICES.items() if "audit_key_fallbacks" in each.get("secrets", [])}
+    assert verifying == having - {"backup"}
 
 
 def test_every_secret_is_written_by_make_secrets() -> None:

@@ -435,15 +435,21 @@ def _ids(found: list[CheckMessage]) -> set[str]:
         ("FIELD_KEYS", "no id and no key", {"portal.E001"}),
         ("AUDIT_KEY", "short", {"portal.E002"}),
         ("AUDIT_KEY", PRODUCTION["SECRET_KEY"], {"portal.E003"}),
+        ("AUDIT_KEY_FALLBACKS", ["short"], {"portal.E002"}),
     ],
 )
-def test_unusable_keys_are_errors(settings: Settings, name: str, value: str, expected: set[str]) -> None:
+def test_unusable_keys_are_errors(settings: Settings, name: str, value: str | list[str], expected: set[str]) -> None:
     settings.SECRET_KEY = PRODUCTION["SECRET_KEY"]
     assert _ids(checks.keys_are_usable(None)) == set()
     setattr(settings, name, value)
     found = checks.keys_are_usable(None)
     assert _ids(found) == expected
-    assert not any(value in str(each) for each in found), "the key itself is not shown"
+    assert not any(key in str(each) for each in found for key in ([value] if isinstance(value, str) else value))
+
+
+def test_the_same_audit_key_as_current_and_former_is_an_error(settings: Settings) -> None:
+    settings.AUDIT_KEY_FALLBACKS = [settings.AUDIT_KEY]
+    assert _ids(checks.keys_are_usable(None)) == {"portal.E003"}
 
 
 def test_a_process_may_do_without_keys(settings: Settings) -> None:

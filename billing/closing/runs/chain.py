@@ -6,14 +6,10 @@ The head is in the audit log, whose own chain keeps it: a run that is removed fr
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from datetime import datetime
 from typing import Any
 
 import structlog
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 
@@ -30,17 +26,19 @@ from billing.models import (
 )
 from portal import audit
 from portal.audit.chain import GENESIS
-from portal.secret_files import UNUSED
+from portal.audit.keys import signatures
 
 log = structlog.get_logger(__name__)
 CLOSED = "month.closed"
 
 
 def closing_hash(run: MonthClosing) -> str:
-    if settings.AUDIT_KEY == UNUSED:
-        raise ImproperlyConfigured("This process has no AUDIT_KEY, so it can neither close nor verify months.")
-    content = run_content({name: getattr(run, name) for name in RUN})
-    return hmac.new(settings.AUDIT_KEY.encode(), content, hashlib.sha256).hexdigest()
+    return closing_hashes(run)[0]
+
+
+def closing_hashes(run: MonthClosing) -> list[str]:
+    """Return the hash under AUDIT_KEY, and under the former ones: a run keeps the hash of the key it closed with."""
+    return signatures(run_content({name: getattr(run, name) for name in RUN}))
 
 
 def head_of(run: MonthClosing | None) -> str:

@@ -42,6 +42,7 @@ CHECKS = (
     DeploymentCheck("redis", services.check_redis, reads_rows=False),
     DeploymentCheck("mail", services.check_mail, reads_rows=False),
     DeploymentCheck("processes", work.check_processes),
+    DeploymentCheck("audit log", work.check_audit_log, quick=True),
     DeploymentCheck("backups", work.check_backups, quick=True),
     DeploymentCheck("providers", work.check_providers),
 )

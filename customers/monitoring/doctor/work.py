@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -12,10 +14,17 @@ from customers.models import Connection, Heartbeat
 from customers.monitoring import heartbeat
 from customers.monitoring.backups import examine_backups
 from customers.monitoring.doctor.findings import Finding, error, warning
+from portal.audit import keys
+from portal.audit.head import current_head
 from portal.clock import database_now
 from portal.encryption import DecryptionError
+from portal.formats import ago_text
 from portal.providers import ProviderError
 from portal.providers.base import Check
+from portal.secret_files import UNUSED
+
+# Events are sealed every ten seconds.
+SEALED_WITHIN = timedelta(minutes=10)
 
 
 def check_processes() -> Iterator[Finding]:
@@ -42,6 +51,26 @@ def check_processes() -> Iterator[Finding]:
     if alarm := heartbeat.same_name_alarm(heartbeat.names_used_twice(rows, now=now)):
         yield warning(
             "processes.same_name", alarm.title, alarm.text, _("Start each worker with a name of its own (-n).")
+        )
+
+
+def check_audit_log() -> Iterator[Finding]:
+    """Events without a seal for long, and a key that the last seal wasn't made with."""
+    head = current_head()
+    if head.waiting_since and timezone.now() - head.waiting_since > SEALED_WITHIN:
+        yield warning(
+            "audit.unsealed",
+            _("Audit events wait for their seal, the oldest from %(ago)s") % {"ago": ago_text(head.waiting_since)},
+            _("Until they are sealed, a change of them in the database isn't found."),
+            _("Check the log of a worker of the clock queue. It needs AUDIT_KEY."),
+        )
+    if settings.AUDIT_KEY != UNUSED and head.key_id and head.key_id not in keys.keyring():
+        yield error(
+            "audit.key",
+            _("The audit log was last sealed with the key %(key)s, which this process doesn't have")
+            % {"key": head.key_id},
+            _("It can't be verified, and nothing is sealed."),
+            _("Set AUDIT_KEY to that key, or restart every process with the new AUDIT_KEY and AUDIT_KEY_FALLBACKS."),
         )
 
 
