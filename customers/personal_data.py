@@ -15,7 +15,7 @@ from customers.models.account import AccountState
 from customers.models.bulk import ChangeSet
 from customers.models.operation import never_made
 from customers.models.schedule import Schedule
-from portal.personal_data import Known, blocks_erasure, declare, describes_contacts, holds_addresses
+from portal.personal_data import KnownContact, blocks_erasure, declare, describes_contacts, holds_addresses
 
 _COMPANY = gettext_lazy(
     "The company is the party to contracts and statements, which tax law requires to be kept. Rename the customer if "
@@ -232,7 +232,7 @@ def _customers_at(addresses: Iterable[str]) -> Any:
     return Customer.objects.alias(folded=Lower("email")).filter(folded__in=[each.lower() for each in addresses])
 
 
-def _contact(addresses: Iterable[str]) -> Known:
+def _contact(addresses: Iterable[str]) -> KnownContact:
     rows = list(_customers_at(addresses).values_list("pk", "first_name", "last_name", "phone"))
     customers = {pk for pk, *_rest in rows}
     accounts = Account.objects.alias(folded=Lower("email")).filter(folded__in=[each.lower() for each in addresses])
@@ -242,7 +242,7 @@ def _contact(addresses: Iterable[str]) -> Known:
     names |= {f"{last}, {first}" for _pk, first, last, _phone in rows if first and last}
     names |= {phone for *_rest, phone in rows if phone}
     alone = {each for _pk, first, last, _phone in rows for each in (first, last) if each}
-    return Known(frozenset(names), frozenset(alone), frozenset(customers))
+    return KnownContact(frozenset(names), frozenset(alone), frozenset(customers))
 
 
 def _addresses() -> Iterable[str]:

@@ -74,8 +74,8 @@ class Declaration:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What an app knows about the contact with an email address: full names, and names alone that count in the rows of
+class KnownContact:
+    """The contact with an email address, as an app knows it: full names, and names alone that count in the rows of
     its customers."""
 
     names: frozenset[str] = frozenset()
@@ -84,7 +84,7 @@ class Known:
 
 
 _declared: dict[str, Declaration] = {}
-_contacts: list[Callable[[Iterable[str]], Known]] = []
+_contacts: list[Callable[[Iterable[str]], KnownContact]] = []
 _addresses: list[Callable[[], Iterable[str]]] = []
 _blockers: list[Callable[[Any], Iterable[str]]] = []
 
@@ -97,7 +97,7 @@ def declare(model: str, **facts: Any) -> None:
     _declared[model] = Declaration(model, **facts)
 
 
-def describes_contacts(find: Callable[[Iterable[str]], Known]) -> None:
+def describes_contacts(find: Callable[[Iterable[str]], KnownContact]) -> None:
     """Register what finds the names and customers of a contact by the spellings of an email address."""
     _contacts.append(find)
 
@@ -112,10 +112,10 @@ def blocks_erasure(find: Callable[[Any], Iterable[str]]) -> None:
     _blockers.append(find)
 
 
-def known_contact(addresses: Iterable[str]) -> Known:
+def known_contact(addresses: Iterable[str]) -> KnownContact:
     spelled = list(addresses)
     found = [find(spelled) for find in _contacts]
-    return Known(
+    return KnownContact(
         frozenset().union(*(each.names for each in found)),
         frozenset().union(*(each.names_alone for each in found)),
         frozenset().union(*(each.customers for each in found)),

@@ -28,7 +28,7 @@ REASON_MIN = 10
 State = SubjectRequest.State
 
 
-def search(command: Command, *, kind: str, email: str, others: Iterable[str] = ()) -> SubjectRequest:
+def search_person(command: Command, *, kind: str, email: str, others: Iterable[str] = ()) -> SubjectRequest:
     """Search every table for a contact or a team member by email address; `others` are further names and addresses."""
     require(command.person, Permission.HANDLE_PERSONAL_DATA)
     user = None
@@ -36,10 +36,10 @@ def search(command: Command, *, kind: str, email: str, others: Iterable[str] = (
         user = User.objects.filter(email__iexact=email).first()
         if user is None:
             raise Refusal(_("No team member has this email."), field="email")
-    return begin(command, subject=member_subject(user, others) if user else contact_subject(email, others))
+    return begin_request(command, subject=member_subject(user, others) if user else contact_subject(email, others))
 
 
-def begin(command: Command, *, subject: Subject, erase: bool = False) -> SubjectRequest:
+def begin_request(command: Command, *, subject: Subject, erase: bool = False) -> SubjectRequest:
     """Store a request and start its search; `erase`: it is an erasure that is repeated."""
     row = SubjectRequest(
         code=new_code(),
@@ -65,7 +65,7 @@ def new_code() -> str:
     return secrets.token_hex(4).upper()
 
 
-def request_export(command: Command, *, request: SubjectRequest) -> None:
+def start_export(command: Command, *, request: SubjectRequest) -> None:
     require(command.person, Permission.HANDLE_PERSONAL_DATA)
     _start(command, request, State.EXPORTING, verb="personal_data.export_requested")
 
@@ -79,7 +79,7 @@ def why_not_erasable(command: Command, request: SubjectRequest) -> list[str]:
     return reasons
 
 
-def request_erasure(command: Command, *, request: SubjectRequest, typed: str) -> None:
+def start_erasure(command: Command, *, request: SubjectRequest, typed: str) -> None:
     """Start the erasure of a searched person. `typed` is their email address, as confirmation. Raises `Refusal`."""
     require(command.person, Permission.HANDLE_PERSONAL_DATA)
     if len(command.reason.strip()) < REASON_MIN:
@@ -112,7 +112,7 @@ def note_download(command: Command, *, request: SubjectRequest) -> str:
     return request.file_text()
 
 
-def expire_due(*, now: datetime) -> int:
+def expire_requests(*, now: datetime) -> int:
     """Remove the words and files of requests that nobody finished in time; return how many."""
     ended = 0
     due = SubjectRequest.objects.filter(expires_at__lte=now).exclude(state__in=(State.ERASED, State.EXPIRED))

@@ -1,4 +1,4 @@
-"""What is removed with the data of a team member, besides the words in other rows."""
+"""Removal of what belongs to a team member alone, besides the words in other rows."""
 
 from __future__ import annotations
 

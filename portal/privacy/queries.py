@@ -30,7 +30,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestPage:
+class SubjectPage:
     title: str
     words: list[str]
     places: list[Place]
@@ -45,7 +45,7 @@ def recent_requests() -> QuerySet[SubjectRequest]:
     return found.defer("file_sealed", "subject_sealed")[:SHOWN]
 
 
-def request_page(request: SubjectRequest) -> RequestPage:
+def subject_page(request: SubjectRequest) -> SubjectPage:
     try:
         subject = request.subject()
     except DecryptionError:
@@ -55,7 +55,7 @@ def request_page(request: SubjectRequest) -> RequestPage:
     places.sort(key=lambda each: -(each.rows + each.changed + each.kept))
     kept = [(each.name, reason) for each in places for reason in each.reasons]
     words = [*subject.words, *subject.names_alone] if subject else []
-    return RequestPage(
+    return SubjectPage(
         subject.title if subject else "",
         words,
         places,

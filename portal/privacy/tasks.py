@@ -18,4 +18,4 @@ def advance_requests(**_: object) -> None:
     """Enqueue requests that a worker has to continue, and end those that nobody finished in time."""
     for request_id in worker.due_requests(now=database_now()):
         enqueue_on_commit(commands.ADVANCE, request_id)
-    commands.expire_due(now=database_now())
+    commands.expire_requests(now=database_now())

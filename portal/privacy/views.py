@@ -37,7 +37,7 @@ def person_search(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             command = command_of(request, now=database_now())
-            found = commands.search(command, kind=typed["kind"], email=typed["email"], others=typed["others"])
+            found = commands.search_person(command, kind=typed["kind"], email=typed["email"], others=typed["others"])
         except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
@@ -58,10 +58,10 @@ def request_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 
 @require_POST
 @reauthenticated(minutes=10)
-def request_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def export_data(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     found = _request_or_404(public_id)
     try:
-        commands.request_export(command_of(request, now=database_now()), request=found)
+        commands.start_export(command_of(request, now=database_now()), request=found)
     except Refusal as refusal:
         messages.error(request, str(refusal))
     return go_to(request, found.get_absolute_url())
@@ -89,7 +89,7 @@ def request_erase(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             command = command_of(request, form, now=database_now())
-            commands.request_erasure(command, request=found, typed=form.cleaned_data["confirm"])
+            commands.start_erasure(command, request=found, typed=form.cleaned_data["confirm"])
         except (Refusal, DecryptionError) as refusal:
             form.add_error(getattr(refusal, "field", "") or None, str(refusal))
         else:
@@ -117,7 +117,7 @@ def _page(
 ) -> HttpResponse:
     context = {
         "request_row": found,
-        "page": queries.request_page(found),
+        "page": queries.subject_page(found),
         "may_download": queries.may_download(person(request), found),
         "form": form,
         "blocked": blocked or [],

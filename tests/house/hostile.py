@@ -55,7 +55,7 @@ from portal.approvals import commands as approval_commands
 from portal.approvals import gate
 from portal.approvals.kinds import ApprovalKind
 from portal.commands import Command
-from portal.privacy.commands import search as person_search
+from portal.privacy.commands import search_person
 from portal.providers import Usage, UsageSource
 from tests.billing.closing.invoiced import line as invoice_line
 from tests.billing.pricing.statements.agreed import rated_statements
@@ -303,7 +303,7 @@ class World:
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
             "staff/roles/": [CustomRole.objects.create(name="Desk", created_by=admin, created_at=now)],
             "approvals/": [approval], "prices/lists/": [self.price_list], "prices/versions/": [version],
-            "personal-data/": [person_search(Command(admin, now), kind="contact", email=account.email)],
+            "personal-data/": [search_person(Command(admin, now), kind="contact", email=account.email)],
             "prices/connections/": connections, "contracts/of/": [account.customer], "contracts/": [contract],
         }  # fmt: skip
         self.texts: dict[str, Any] = {

@@ -102,6 +102,7 @@ CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|execut
 
 # Long work that nothing waits for: not among what decides that something is due.
 NOT_URGENT = (
+    "privacy.advance_requests",
     "billing.assess_figures",
     "billing.advance_exports",
     "billing.rate_statements",

@@ -44,12 +44,12 @@ def command(person: User | None = None, *, reason: str = "They asked us to.") ->
 
 
 def searched(email: str = EMAIL, *, kind: str = "contact", others: tuple[str, ...] = ()) -> SubjectRequest:
-    return settled(commands.search(command(reason=""), kind=kind, email=email, others=others))
+    return settled(commands.search_person(command(reason=""), kind=kind, email=email, others=others))
 
 
 def erased(request: SubjectRequest, *, person: User | None = None) -> SubjectRequest:
     typed = request.subject().addresses[0]
-    commands.request_erasure(command(person), request=request, typed=typed)
+    commands.start_erasure(command(person), request=request, typed=typed)
     return settled(request)
 
 

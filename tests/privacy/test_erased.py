@@ -62,7 +62,7 @@ def test_who_comes_back_by_a_restore_is_erased_again(folder: Path, capsys: pytes
 def test_another_list_is_read_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
     planted_customer()
     torn = tmp_path / "copy.jsonl"
-    torn.write_text(json.dumps({"code": "AB", "hashes": erased_list.hashes_of(EMAIL)}) + '\n{"code": "CD", "ha')
+    torn.write_text(json.dumps({"code": "AB", "hashes": erased_list.hashes_of_address(EMAIL)}) + '\n{"code": "CD", "ha')
     (due,) = erased_list.due_again([torn])
     assert (due.code, due.subject.title) == ("AB", EMAIL)
 

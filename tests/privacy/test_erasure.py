@@ -106,7 +106,7 @@ def test_other_spellings_are_searched_too(customer: Customer) -> None:
 class TestWhatBlocks:
     def refused(self, request: SubjectRequest) -> str:
         with pytest.raises(Refusal) as refusal:
-            commands.request_erasure(command(), request=request, typed=EMAIL)
+            commands.start_erasure(command(), request=request, typed=EMAIL)
         return str(refusal.value)
 
     def test_an_account_that_lives_at_the_provider(self) -> None:
@@ -124,7 +124,7 @@ class TestWhatBlocks:
 
     def test_a_block_that_appears_later_stops_the_worker(self, customer: Customer) -> None:
         request = searched()
-        commands.request_erasure(command(), request=request, typed=EMAIL)
+        commands.start_erasure(command(), request=request, typed=EMAIL)
         operation = OperationFactory(account=Account.objects.get(), state="queued")
         stopped = settled(request)
         assert (stopped.state, stopped.blocked) == ("found", [f"Operation {operation.code} isn't finished."])
@@ -134,20 +134,20 @@ class TestWhatBlocks:
         member = UserFactory(name="Cora Person")
         request = searched(member.email, kind="member")
         with pytest.raises(Refusal, match="Disable them"):
-            commands.request_erasure(command(), request=request, typed=member.email)
+            commands.start_erasure(command(), request=request, typed=member.email)
 
     def test_oneself(self) -> None:
         me = admin()
         request = searched(me.email, kind="member")
         with pytest.raises(Refusal, match="can't erase yourself"):
-            commands.request_erasure(command(me), request=request, typed=me.email)
+            commands.start_erasure(command(me), request=request, typed=me.email)
 
 
 def test_the_confirmation_is_the_email_and_a_reason(customer: Customer) -> None:
     request = searched()
     for typed, reason, why in ((LAST, "They asked us to.", "to confirm"), (EMAIL, "short", "at least 10")):
         with pytest.raises(Refusal, match=why):
-            commands.request_erasure(command(reason=reason), request=request, typed=typed)
+            commands.start_erasure(command(reason=reason), request=request, typed=typed)
     assert SubjectRequest.objects.get().state == "found"
 
 
@@ -196,7 +196,7 @@ class TestATeamMember:
 class TestAWorkerThatIsKilled:
     def test_the_next_one_continues_in_the_middle(self, customer: Customer) -> None:
         request = searched()
-        commands.request_erasure(command(), request=request, typed=EMAIL)
+        commands.start_erasure(command(), request=request, typed=EMAIL)
         done = []
 
         def dies(each: Declaration, *rest: object, **more: object) -> tuple[int, int]:
@@ -226,13 +226,13 @@ class TestAWorkerThatIsKilled:
             Note.objects.create(customer=customer, author=admin(), text=f"{n} {NAME}")
         request = settled(searched(), seconds=0)
         assert request.found["customers.Note"]["rows"] == 4
-        commands.request_erasure(command(), request=request, typed=EMAIL)
+        commands.start_erasure(command(), request=request, typed=EMAIL)
         assert settled(request, seconds=0).found["customers.Note"] == {"changed": 4}
         assert traces() == []
 
     def test_it_fails_after_five_tries_and_can_be_repeated(self, customer: Customer) -> None:
         request = searched()
-        commands.request_erasure(command(), request=request, typed=EMAIL)
+        commands.start_erasure(command(), request=request, typed=EMAIL)
         for _try in range(worker.TRIES):
             with patch.object(worker, "erase_rows", side_effect=ValueError):
                 worker.advance(request.pk, now=database_now() + timedelta(hours=1))
@@ -244,7 +244,7 @@ class TestAWorkerThatIsKilled:
 
 def test_a_row_that_appears_meanwhile_is_found_by_the_last_look(customer: Customer) -> None:
     request = searched()
-    commands.request_erasure(command(), request=request, typed=EMAIL)
+    commands.start_erasure(command(), request=request, typed=EMAIL)
 
     def adds(*_: object) -> dict[str, int]:
         Note.objects.create(customer=customer, author=admin(), text=f"Late: {EMAIL}")
@@ -301,7 +301,7 @@ class TestTheAuditLog:
 
 def test_an_earlier_request_about_the_person_loses_its_words(customer: Customer) -> None:
     earlier = searched()
-    commands.request_export(command(), request=earlier)
+    commands.start_export(command(), request=earlier)
     assert settled(earlier).state == "exported"
     erased(searched())
     earlier.refresh_from_db()

@@ -32,7 +32,7 @@ NEW_KEY = "t2:" + base64.b64encode(b"another-test-only-key-of-32-byte").decode()
 
 
 def exported(request: SubjectRequest) -> SubjectRequest:
-    commands.request_export(command(), request=request)
+    commands.start_export(command(), request=request)
     return settled(request)
 
 
@@ -76,7 +76,7 @@ def test_a_member_gets_events_and_sessions_and_no_secret() -> None:
     assert not any("argon2" in text or "session_key" in text for text in files.values())
 
 
-def test_only_who_requested_it_gets_the_file_and_each_time_is_audited() -> None:
+def test_only_the_requester_gets_the_file_and_each_is_audited() -> None:
     planted_customer()
     request = exported(searched())
     other = sign_in(Client(), UserFactory(role="admin"))
@@ -92,8 +92,8 @@ def test_after_seven_days_the_file_and_the_words_are_removed() -> None:
     planted_customer()
     request = exported(searched())
     now = database_now()
-    assert commands.expire_due(now=now + timedelta(days=6, hours=23)) == 0
-    assert commands.expire_due(now=now + timedelta(days=7, minutes=1)) == 1
+    assert commands.expire_requests(now=now + timedelta(days=6, hours=23)) == 0
+    assert commands.expire_requests(now=now + timedelta(days=7, minutes=1)) == 1
     request.refresh_from_db()
     assert (request.state, request.subject_sealed, request.file_sealed) == ("expired", "", "")
     assert sign_in(Client(), admin()).get(reverse("privacy:file", args=[request.public_id])).status_code == 404
