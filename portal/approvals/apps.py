@@ -14,4 +14,4 @@ class ApprovalsConfig(AppConfig):
         grants.check_with(staff.check_admin_grant)
         actions.register_action(ApprovalKind.ADMIN_ROLE, staff.ACTION)
         actions.register_action(ApprovalKind.RULE, rule_requests.ACTION)
-        audit_words.register()
+        audit_words.register_approval_words()
