@@ -24,7 +24,7 @@ class BillingConfig(AppConfig):
         from portal.retention import rules  # noqa: PLC0415  the same
 
         texts.add_wordings(TEXTS)
-        audit_words.register()
+        audit_words.register_billing_words()
         invariants.register(*of_usage.INVARIANTS, *of_closed_months.INVARIANTS)
         actions.register_action(kinds.ApprovalKind.CLOSE, close_requests.ACTION)
         metrics.also_collect(measures.read_billing)

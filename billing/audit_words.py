@@ -106,7 +106,7 @@ def _override(value: Any, facts: Mapping[str, Any]) -> str:
     if not isinstance(value, Mapping):
         return str(value)
     return ", ".join(
-        f"{words.label_of(str(name))}: {words.text_of(held, str(name), facts)}" for name, held in value.items()
+        f"{words.fact_label(str(name))}: {words.text_of(held, str(name), facts)}" for name, held in value.items()
     )
 
 
@@ -115,7 +115,7 @@ def _offering(value: Any, _facts: Mapping[str, Any]) -> str:
 
 
 def _name(name: str) -> str | None:
-    """Read "list_sendgrid", and "postkeeper.ei.pro-100k.v1, Base fee: amount" of a price."""
+    """Read the name of a contract's price list, and "postkeeper.ei.pro-100k.v1, Base fee: amount" of a price."""
     if name.startswith("list_"):
         provider = words.text_of(name.removeprefix("list_"), "provider_kind", {})
         return gettext("Price list for %(provider)s") % {"provider": provider}
@@ -166,7 +166,7 @@ OBJECTS = {
 }
 
 
-def register() -> None:
+def register_billing_words() -> None:
     """Register our words; called once, when the models are loaded."""
     words.add_names(_NAMES)
     words.add_name_reader(_name)

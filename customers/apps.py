@@ -24,7 +24,7 @@ class CustomersConfig(AppConfig):
         pre_migrate.connect(triggers.before_migrate, sender=self)
         post_migrate.connect(triggers.after_migrate, sender=self)
         texts.add_wordings(TEXTS)
-        audit_words.register()
+        audit_words.register_customer_words()
         metrics.also_collect(measures.read_customers)
         invariants.register(*account_invariants.INVARIANTS, *operation_invariants.INVARIANTS)
         invariants.register(*recovery_invariants.INVARIANTS)

@@ -144,7 +144,7 @@ OBJECTS = {
 }
 
 
-def register() -> None:
+def register_customer_words() -> None:
     """Register our words; called once, when the models are loaded."""
     words.set_offering_label(offering_label)
     words.add_names(_NAMES)

@@ -16,4 +16,4 @@ class AccessConfig(AppConfig):
         # It reads the sessions in a way that ends those under an earlier SECRET_KEY; `sessions.begin` adds the row.
         user_logged_in.disconnect(on_user_logged_in)
         checks.register(undeclared, checks.Tags.security)
-        audit_words.register()
+        audit_words.register_access_words()

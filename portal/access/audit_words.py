@@ -18,7 +18,7 @@ _NAMES: dict[str, words.Text] = {
 }
 
 
-def register() -> None:
+def register_access_words() -> None:
     """Register our words; called once, when the models are loaded."""
     permissions = {code: label.name for code, label in LABELS.items()}
     refusals = {code: page.title for code, page in EXPLANATIONS.items()}

@@ -17,4 +17,4 @@ class ApprovalsConfig(AppConfig):
         actions.register_action(ApprovalKind.ADMIN_ROLE, staff.ACTION)
         actions.register_action(ApprovalKind.RULE, rule_requests.ACTION)
         rules.register_rules(retention.RULE)
-        audit_words.register()
+        audit_words.register_approval_words()

@@ -9,7 +9,7 @@ from portal.audit import words
 from portal.audit.words import ObjectKind
 
 
-def register() -> None:
+def register_approval_words() -> None:
     """Register our words; called once, when the models are loaded."""
     words.add_labels({"approval_kind": dict(ApprovalKind.choices)})
     words.add_objects(

@@ -1,4 +1,4 @@
-"""Who had access to customers' accounts and data: sign-ins, secrets, API keys, test messages and exports.
+"""Accesses to customers' accounts and data: sign-ins, secrets, API keys, test messages and exports.
 
 An export of a list names no customer. It may hold rows of each, so it is listed for all of them, with its filters.
 """

@@ -45,7 +45,7 @@ def changes(stored_before: Any, stored_after: Any, verb: str = "") -> list[Diffe
     context = {**before, **after}
     found = (
         Difference(
-            words.label_of(name, verb),
+            words.fact_label(name, verb),
             _text(before.get(name), name, context | before),
             _text(after.get(name), name, context),
         )

@@ -205,11 +205,11 @@ class AuditEntry:
 
     @property
     def summary(self) -> str:
-        """Return the reason, or the first changes, for one line beside the title."""
+        """Return the reason, the filters of an export, or the first changes, for one line beside the title."""
         if self.reason:
             return self.reason
-        some = [f"{each.label}: {_arrow(each)}" for each in self.differences[:3]]
-        return "; ".join(some)
+        filters = [each.after for each in self.differences if each.label == words.fact_label("filters")]
+        return "; ".join(filters or (f"{each.label}: {_arrow(each)}" for each in self.differences[:3]))
 
 
 def _arrow(each: Difference) -> str:
@@ -230,7 +230,7 @@ def entry_of(event: AuditEvent) -> AuditEntry:
         who,
         role,
         differences(event),
-        words.reason_text(event.verb, event.reason),
+        words.reason_in_words(event.verb, event.reason),
         "" if event.object_id and event.actor_id and about == event.actor_label else about,
         str(kind.label) if kind else "",
         kind.page if kind and event.object_id else "",

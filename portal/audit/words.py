@@ -36,8 +36,8 @@ class FoundCustomer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
-    """What events can be about. `page` is the route of its page, by public ID; `text` makes the stored label a text.
-    `find` returns the customer that a public ID is, or belongs to."""
+    """A kind of object that events are about. `page` is the route of its page, by public ID; `text` makes the stored
+    label a text. `find` returns the customer that a public ID is, or belongs to."""
 
     label: Text
     page: str = ""
@@ -146,11 +146,11 @@ def find_customer(object_type: str, key: uuid.UUID) -> FoundCustomer | None:
     return find(key) if find else None
 
 
-def reason_text(verb: str, reason: str) -> str:
+def reason_in_words(verb: str, reason: str) -> str:
     return str(_reasons.get(verb, {}).get(reason, reason))
 
 
-def label_of(name: str, verb: str = "") -> str:
+def fact_label(name: str, verb: str = "") -> str:
     """Return the label of a fact, which may be one of this verb alone ("bulk.planned:left")."""
     if label := _names.get(f"{verb}:{name}") or _names.get(name):
         return str(label)
@@ -192,7 +192,7 @@ def text_of(value: Any, name: str, facts: Mapping[str, Any]) -> str:
 def _dict_text(value: dict[str, Any]) -> str:
     if {"name", "quantity"} <= value.keys():
         return offering_words(value["name"], value["quantity"])
-    return ", ".join(f"{label_of(str(part))}: {text_of(held, str(part), value)}" for part, held in value.items())
+    return ", ".join(f"{fact_label(str(part))}: {text_of(held, str(part), value)}" for part, held in value.items())
 
 
 def _str_text(text: str, name: str) -> str:

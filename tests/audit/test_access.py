@@ -75,9 +75,7 @@ def test_every_access_to_a_customer_is_listed(page: Client, cleo: User, account:
     assert len(_verbs(page)) == 7
 
 
-def test_an_access_to_another_account_of_the_customer_is_not_the_accounts(
-    page: Client, cleo: User, account: Account
-) -> None:
+def test_another_account_of_the_customer_is_not_this_one(page: Client, cleo: User, account: Account) -> None:
     second = AccountFactory(customer=account.customer)
     audit.record(actor=cleo, verb="account.signed_in_as", obj=second)
     assert _verbs(page, account=account.public_id) == []

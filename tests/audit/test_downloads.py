@@ -71,7 +71,7 @@ def test_the_event_is_written_before_the_first_byte(admin: User) -> None:
     assert b"a" in b"".join(answer.streaming_content)  # type: ignore[attr-defined]
 
 
-def test_the_event_of_a_workbook_is_written_before_its_rows_are_read(admin: User) -> None:
+def test_the_event_of_a_workbook_is_written_before_its_rows(admin: User) -> None:
     def rows() -> object:
         assert AuditEvent.objects.count() == 1
         yield ["a"]

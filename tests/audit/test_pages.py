@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -108,6 +109,70 @@ def test_the_address_of_an_actor_is_headed_as_one(page: Client, auditor: User) -
     AuditEvent.objects.create(verb="staff.signed_in", actor=auditor, ip="192.0.2.7")
     text = page.get("/audit/").content.decode()
     assert "<dt>IP address</dt>" in text
+
+
+def test_events_are_lines_grouped_by_day_of_the_reader(page: Client, time_machine: Any) -> None:
+    time_machine.move_to(datetime(2026, 11, 20, 9, tzinfo=UTC), tick=False)
+    for day, hour in ((20, 8), (19, 23), (19, 12), (18, 7)):  # 23:00 is the next day in Oslo
+        AuditEvent.objects.create(verb="note.added", at=datetime(2026, 11, day, hour, tzinfo=UTC), reason="Why.")
+    text = " ".join(page.get("/audit/").content.decode().split())
+    days = re.findall(r'class="pk-log-day" id="day-([\d-]+)"> (.*?)<time', text)
+    assert days == [("2026-11-20", "Today · "), ("2026-11-19", "Yesterday · "), ("2026-11-18", "")]
+    assert text.count("<details class=") == 4
+    assert "Times in Europe/Oslo" in text
+    assert ">00:00</time>" in text
+
+
+def test_people_and_the_portal_are_apart(page: Client, auditor: User) -> None:
+    audit.record(actor=auditor, verb="customer.edited", obj=None)
+    audit.record(actor=None, verb="operation.failed", obj=None)
+    audit.record(actor=None, verb="staff.sign_in_failed", obj=None)
+    assert _seen(page, "by=people") == ["staff.sign_in_failed", "customer.edited"]
+    assert _seen(page, "by=portal") == ["operation.failed"]
+    assert _seen(page, "person=portal") == ["operation.failed"]
+    assert _seen(page, "by=robots") == []
+
+
+@pytest.mark.parametrize(("period", "count"), [("today", 1), ("7d", 2), ("30d", 3), ("month", 3), ("", 4)])
+def test_periods_end_today(page: Client, time_machine: Any, period: str, count: int) -> None:
+    time_machine.move_to(datetime(2026, 11, 20, 9, tzinfo=UTC), tick=False)
+    for day in (datetime(2026, 11, 19, 23, 30, tzinfo=UTC), datetime(2026, 11, 14, tzinfo=UTC),
+                datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 10, 21, tzinfo=UTC)):  # fmt: skip
+        AuditEvent.objects.create(verb="note.added", at=day)
+    assert len(_seen(page, f"period={period}")) == count
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(page: Client) -> None:
+    answer = page.get("/audit/?from=2026-11-20&to=2026-11-18")
+    assert answer.status_code == 400
+    assert "“To” is before “From”." in answer.content.decode()
+
+
+def test_an_unknown_event_is_refused(page: Client) -> None:
+    answer = page.get("/audit/?verb=account.exploded")
+    assert answer.status_code == 400
+    assert "Event: unknown value “account.exploded”" in answer.content.decode()
+
+
+def test_an_event_leads_to_its_object_and_customer(page: Client) -> None:
+    customer = CustomerFactory(company_name="Larkfield Outdoor")
+    audit.record(actor=None, verb="customer.edited", obj=customer, after={"phone": "1"})
+    text = page.get("/audit/").content.decode()
+    assert f'<a href="/customers/{customer.public_id}/">Larkfield Outdoor</a>' in text
+
+
+def test_many_differences_of_one_event_are_cut(page: Client) -> None:
+    audit.record(actor=None, verb="price_list.prices_imported", obj=None, after={f"name {n}": n for n in range(60)})
+    text = page.get("/audit/").content.decode()
+    assert "20 more changes. Export the log to see them." in " ".join(text.split())
+    assert "Name 39" in text
+    assert "Name 40<" not in text
+
+
+def test_an_empty_log_and_an_empty_result_say_what_to_do(page: Client) -> None:
+    assert "No matching events" in page.get("/audit/?verb=role.created").content.decode()
+    assert not AuditEvent.objects.exists()
+    assert "No events yet" in page.get("/audit/").content.decode()
 
 
 def test_what_people_typed_is_escaped(page: Client) -> None:

@@ -44,7 +44,7 @@ class TestTheSecret:
             self._claim(desk, account, key)
         assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
 
-    def test_is_revealed_for_the_reason_that_the_key_was_requested_for(self, desk: SubDesk) -> None:
+    def test_is_revealed_for_the_reason_of_the_key(self, desk: SubDesk) -> None:
         account, key = _made(desk)
         Operation.objects.update(reason="New web shop.")
         self._claim(desk, account, key)
