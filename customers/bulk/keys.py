@@ -37,6 +37,8 @@ State, Kind = ChangeSetItem.State, ChangeSet.Kind
 THEN, LATER = "then", "later"
 LABEL_MAX = 240
 LOOK_AGAIN = timedelta(seconds=2)
+# When a list of the end that failed is tried again, and for how long.
+TRY_AGAIN, TRIES_END = timedelta(minutes=1), timedelta(minutes=10)
 
 
 # --- The rows before the lists ----------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def request_key_change(change_set: ChangeSet, item: ChangeSetItem, now: datetime
 
 def recount_step(change_set: ChangeSet, now: datetime, connect: key_lists.Connect) -> timedelta | None:
     """Wait for the operations, then list every account again, one in a step, and end the run. A list that fails is
-    not tried twice: the page says which accounts were not checked."""
+    tried again every minute for some time; then the page says how many keys were not checked."""
     if operations_at_work(change_set).exists():
         with transaction.atomic():
             change_set.renew(now=now)
@@ -266,7 +268,15 @@ def recount_step(change_set: ChangeSet, now: datetime, connect: key_lists.Connec
         change_set.write(checked_from=now)
         change_set.checked_from = now
         return AT_ONCE
-    account = _unchecked(change_set).select_related("connection__breaker").first()
+    unchecked = _unchecked(change_set)
+    untried = unchecked.filter(
+        Q(keys_tried_at=None) | Q(keys_tried_at__lt=max(change_set.checked_from, now - TRY_AGAIN))
+    )
+    account = untried.select_related("connection__breaker").first()
+    if account is None and now < change_set.checked_from + TRIES_END and unchecked.exists():
+        with transaction.atomic():
+            change_set.renew(now=now)
+        return LOOK_AGAIN
     if account is None:
         with transaction.atomic():
             change_set.renew(now=now)
@@ -292,12 +302,9 @@ def operations_at_work(change_set: ChangeSet) -> QuerySet[Operation]:
 
 
 def _unchecked(change_set: ChangeSet) -> QuerySet[Account]:
-    """Return the accounts of a run whose list is older than its end and was not tried since."""
-    since = change_set.checked_from
+    """Return the accounts of a run whose list is older than its end."""
     of_run = Account.objects.filter(pk__in=change_set.items.filter(state=State.ASKED).order_by().values("account"))
-    old = Q(keys_read_at=None) | Q(keys_read_at__lt=since)
-    untried = Q(keys_tried_at=None) | Q(keys_tried_at__lt=since)
-    return of_run.filter(old, untried).order_by("pk")
+    return of_run.filter(Q(keys_read_at=None) | Q(keys_read_at__lt=change_set.checked_from)).order_by("pk")
 
 
 def is_living() -> Exists:
