@@ -61,8 +61,13 @@ MFA_RATE_LIMITS = False
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # admins invite people by their email
 
 # --- What one person may do in a while (portal/access/throttling.py) ---------------------------------------
-# Files, which tell much; secrets and ways into accounts; what calls a provider at once. Far above what work needs.
-PERSON_LIMITS = {"file": "60/10m/key", "secret": "120/10m/key", "provider": "300/10m/key"}
+# Files, which tell much; secrets and ways into accounts; what calls a provider at once; every other change. Far above
+# what work needs, and for production: elsewhere programs try what a person would.
+PERSON_LIMITS = (
+    {"file": "60/10m/key", "secret": "120/10m/key", "provider": "300/10m/key", "change": "900/10m/key"}
+    if PRODUCTION
+    else {}
+)
 
 # --- allauth: users are invited, never sign up (portal/access) -------------------------------------------
 ACCOUNT_ADAPTER = "portal.access.adapter.StaffAdapter"

@@ -58,7 +58,8 @@ ROUTES = {
     "sso-confirm": "sign_in",
     "sso-invitation": "link",
 }
-# Every route on which a signed-in person has a budget, by its name in PERSON_LIMITS. Files count when they are read.
+# Which budget of PERSON_LIMITS a signed-in person's form uses up; "change" if its route isn't listed. Files count when
+# they are read.
 ROUTES_OF_PERSON = {
     "customers:key-create": "secret",
     "customers:key-rotate": "secret",
@@ -128,7 +129,10 @@ def refused_request(request: HttpRequest, route: str) -> HttpResponse | None:
 def refused_person(request: HttpRequest, route: str) -> HttpResponse | None:
     """Return the refusal (429) of a signed-in person who did this too often in a while; None if it is admitted."""
     reads = request.method in {"GET", "HEAD", "OPTIONS"}
-    budget = "file" if reads and route.endswith(_FILES) else "" if reads else ROUTES_OF_PERSON.get(route, "")
+    if reads:
+        budget = "file" if route.endswith(_FILES) else ""
+    else:
+        budget = ROUTES_OF_PERSON.get(route, "change")
     rate = settings.PERSON_LIMITS.get(budget)
     if rate is None or _consume(request, f"person_{budget}", rate, str(request.user.pk)):
         return None

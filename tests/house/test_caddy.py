@@ -118,6 +118,19 @@ def test_a_large_upload_is_refused(caddy: Caddy) -> None:
     assert caddy.request("POST", "/", b"x" * 6_000_000).status in (413, 502)  # 502 by Caddy 2.6
 
 
+def test_its_own_answers_are_as_strict(caddy: Caddy) -> None:
+    """Of an address that it doesn't pass on, of a body that is too large, and of a portal that is down."""
+    answers = [caddy.request("GET", "/metrics"), caddy.request("POST", "/", b"x" * 6_000_000)]
+    for answer in answers:
+        assert answer.status >= 400
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in answer.headers
+    passed_on = caddy.request("GET", "/")
+    assert passed_on.headers.get_all("Strict-Transport-Security") == ["max-age=31536000; includeSubDomains"]
+
+
 def test_metrics_are_read_from_inside_alone(caddy: Caddy) -> None:
     assert caddy.request("GET", "/metrics").status == 404
 

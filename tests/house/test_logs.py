@@ -208,7 +208,7 @@ def test_an_attempt_over_its_limit_is_logged_without_the_email() -> None:
 
 
 @pytest.mark.django_db
-def test_a_sign_in_is_logged_with_its_ways_and_so_is_a_confirmation() -> None:
+def test_sign_ins_and_confirmations_are_logged() -> None:
     person = UserFactory(role="customer_success")
     client = Client()
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:

@@ -65,7 +65,11 @@ def test_the_documented_numbers_are_those_of_the_settings(monkeypatch: pytest.Mo
         "reset_link": "3/15m/key",
     }  # fmt: skip
     assert (throttling._OF_ADDRESS, throttling._OF_PORTAL) == ("30/15m/key", "1000/15m/key")
-    assert fresh.PERSON_LIMITS == {"file": "60/10m/key", "secret": "120/10m/key", "provider": "300/10m/key"}
+    source = (ROOT / "portal/sign_in_settings.py").read_text()
+    budgets = {"file": "60 files", "secret": "120 secrets", "provider": "300 requests", "change": "900 other"}
+    for budget, told in budgets.items():
+        assert f'"{budget}": "{told.split()[0]}/10m/key"' in source
+        assert told in attempts
 
 
 def test_every_role_needs_a_second_factor_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
