@@ -17,6 +17,7 @@ from django import forms
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
+from portal.input_bounds import read_json_input
 from portal.typed_text import take_as_shown
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class EditForm(forms.Form):
 
     def _carried(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(self.data.get(self.add_prefix(name), ""))
+            found = read_json_input(self.data.get(self.add_prefix(name), ""))
         except ValueError:
             return {}
         return {key: found[key] for key in self.stored() if key in found} if isinstance(found, dict) else {}

@@ -69,7 +69,7 @@ def license_of(name: str) -> str:
 
 
 def _field(said: PackageMetadata, name: str) -> str:
-    return (said.get_all(name) or [""])[0]
+    return str((said.get_all(name) or [""])[0])
 
 
 def vendored_files() -> list[dict[str, str]]:

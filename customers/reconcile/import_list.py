@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 
+from portal.input_bounds import MOST_COLUMNS
 from portal.refusals import Refusal
 from portal.typed_text import nfc, why_refused
 
@@ -86,6 +87,8 @@ def _decoded(content: bytes) -> str:
 def _read_rows(reader: csv.DictReader[str], *, skipped: int) -> list[ImportRow]:
     """Return the rows with their lines. `skipped`: lines before the column names."""
     given = [name.strip().casefold() for name in reader.fieldnames or ()]
+    if len(given) > MOST_COLUMNS:  # each row gets a value for each
+        raise Refusal(_("The file has more than %(n)d columns. Remove some.") % {"n": MOST_COLUMNS}, field="listed")
     if twice := next((name for name in COLUMNS if given.count(name) > 1), None):
         raise Refusal(_("The column %(column)s appears twice. Remove one of them.") % {"column": twice}, field="listed")
     names = dict(zip(given, reader.fieldnames or (), strict=True))

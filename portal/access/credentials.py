@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import Any, NoReturn
 
 from allauth.mfa.adapter import get_adapter
 from django import forms
+
+from portal.input_bounds import read_json_input
 
 LONGEST = 16_384  # characters; an attestation has some thousands
 _BASE64 = re.compile(r"[A-Za-z0-9_\-+/=]*", re.ASCII)
@@ -27,8 +28,8 @@ class CredentialField(forms.CharField):
         if not text:
             return None
         try:
-            return _known(json.loads(text if len(text) <= LONGEST else "too long"))
-        except (ValueError, RecursionError):
+            return _known(read_json_input(text, longest=LONGEST))
+        except ValueError:
             _refuse()
 
     def has_changed(self, initial: Any, data: Any) -> bool:

@@ -6,7 +6,6 @@ nothing in them is believed to be more than text; names of hosts and paths are c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.urls import Resolver404, resolve
 
 from portal.access.sessions import browser_family
+from portal.input_bounds import read_json_input
 from portal.query_params import line
 
 MOST_BYTES = 16 * 1024
@@ -56,11 +56,9 @@ def violations_of(body: bytes, *, host: str, user_agent: str) -> list[Violation]
     Raises:
         BadReport: The body is too long, is no JSON, or has another form.
     """
-    if len(body) > MOST_BYTES:
-        raise BadReport
     try:
-        said = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        said = read_json_input(body, longest=MOST_BYTES)
+    except ValueError as error:
         raise BadReport from error
     found = [_violation(each, host=host, user_agent=user_agent) for each in _bodies(said)]
     return [each for each in found if each is not None]

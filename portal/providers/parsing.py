@@ -9,8 +9,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from xml.etree.ElementTree import ParseError
+from xml.parsers.expat import ExpatError
 
 from defusedxml.ElementTree import fromstring
+
+from .xml_bounds import count_elements
 
 ABSURD = 10**12
 """Upper bound of emails in a period: a larger figure is corrupt."""
@@ -41,15 +44,17 @@ def _refuse(word: str) -> None:
 
 
 def read_xml(body: bytes, *, charset: str = "") -> Any:
-    """Return the root element; blanks before the prolog are skipped, DTDs and entities rejected.
+    """Return the root element; blanks before the prolog are skipped, DTDs, entities and too many elements rejected.
 
     The prolog's encoding is used, so this takes bytes. `charset` is used only for a body whose prolog names none and
     that is not UTF-8.
     """
     body = body.strip()
     try:
-        return fromstring(body if _PROLOG_ENCODING.match(body) else _decoded(body, charset), forbid_dtd=True)
-    except (ParseError, ValueError, LookupError, RecursionError):
+        given = body if _PROLOG_ENCODING.match(body) else _decoded(body, charset)
+        count_elements(given)
+        return fromstring(given, forbid_dtd=True)
+    except (ExpatError, ParseError, ValueError, LookupError, RecursionError):
         raise NotReadableError from None
 
 

@@ -21,6 +21,7 @@ from billing.models import InvoiceLineKind
 from billing.pricing.parallel.spreadsheet import COMMA, POINT, SheetError, read_amount
 from billing.pricing.rating.currency import UnknownCurrency, minor_unit_places
 from portal.formats import number_text
+from portal.input_bounds import MOST_COLUMNS
 from portal.query_params import day_or_none
 from portal.typed_text import why_refused
 
@@ -108,7 +109,7 @@ def _rows(data: BinaryIO, found: InvoiceFile) -> Iterator[tuple[int, dict[str, s
         delimiter = max((";", ",", "\t"), key=head.count)
         header = [each.strip().lower() for each in next(csv.reader([head], delimiter=delimiter), [])]
         places = _places_of(header)
-        found.ignored = [each for each in header if each and each not in COLUMNS]
+        found.ignored = [each[:60] for each in header if each and each not in COLUMNS]
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         line, n = 2, 0
         for cells in reader:
@@ -132,6 +133,8 @@ def _rows(data: BinaryIO, found: InvoiceFile) -> Iterator[tuple[int, dict[str, s
 
 
 def _places_of(header: Sequence[str]) -> Mapping[str, int]:
+    if len(header) > MOST_COLUMNS:
+        raise _Unreadable(_("The file has more than %(n)d columns. Remove some.") % {"n": MOST_COLUMNS}, 1)
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
         words = {"names": ", ".join(twice)}
         raise _Unreadable(_("Columns that occur twice: %(names)s. Remove one of each.") % words, 1)

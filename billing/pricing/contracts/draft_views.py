@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from customers.operations.view_helpers import add_refusal, refusals_on, refusals
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, EditForm, status_of
 from portal.htmx import command_of, go_to
+from portal.input_bounds import read_json_input
 from portal.refusals import Refusal
 
 DISCOUNTS, OVERRIDES = "discounts", "overrides"
@@ -207,7 +207,7 @@ def contract_term_remove(request: HttpRequest, public_id: uuid.UUID) -> HttpResp
 def _seen(request: HttpRequest) -> dict[str, Any]:
     """Return the term that the page showed; {} where it can't be read, which is no term."""
     try:
-        found = json.loads(request.POST.get("was", ""), parse_float=Decimal)
+        found = read_json_input(request.POST.get("was", ""), parse_float=Decimal)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from billing.pricing.parallel.xlsx_reader import Cell, UnreadableWorkbook, read_workbook
 from billing.pricing.rating.currency import UnknownCurrency, minor_unit_places
 from portal.formats import number_text
+from portal.input_bounds import MOST_COLUMNS
 from portal.query_params import is_storable
 
 COLUMNS = ("customer", "amount", "currency", "account", "note")
@@ -123,13 +124,15 @@ def _read(table: Table, *, decimal: str, currency: str) -> Sheet:
         row = _row(line, cells, places, errors, decimal=decimal, currency=currency)
         if row:
             rows.append(row)
-    ignored = [each for each in header if each and each.lower() not in COLUMNS]
+    ignored = [each[:60] for each in header if each and each.lower() not in COLUMNS]
     if errors:
         return Sheet([], ignored, errors[:MOST_ERRORS], max(0, len(errors) - MOST_ERRORS))
     return Sheet(rows, ignored)
 
 
 def _places_of(header: Sequence[str], line: int) -> dict[str, int]:
+    if len(header) > MOST_COLUMNS:
+        raise UnreadableSheet(_("The file has more than %(n)d columns. Remove some.") % {"n": MOST_COLUMNS}, line)
     names = [each.lower() for each in header]
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise UnreadableSheet(

@@ -6,7 +6,7 @@ are read as the values that were stored with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from io import BytesIO
 from numbers import Real
@@ -15,11 +15,15 @@ from zipfile import ZipFile
 
 from openpyxl import load_workbook
 
+from portal.input_bounds import MOST_COLUMNS
+from portal.providers.xml_bounds import count_elements
+
 Cell = str | Decimal
 _EXCEL = Context(prec=15)
 # A small file can unpack to one of any size.
 MOST_UNPACKED = 60_000_000
-MOST_COLUMNS = 200
+MOST_ELEMENTS = 500_000
+LAST_ROW = 50_000
 
 
 class UnreadableWorkbook(Exception):
@@ -39,8 +43,27 @@ def read_workbook(data: bytes) -> list[tuple[int, list[Cell]]]:
 
 
 def _refuse_large(data: bytes) -> None:
+    """Refuse what openpyxl would take minutes for: it fills the gaps between rows by their numbers."""
     with ZipFile(BytesIO(data)) as archive:
         if sum(each.file_size for each in archive.infolist()) > MOST_UNPACKED:
+            raise UnreadableWorkbook
+        left = MOST_ELEMENTS
+        for each in archive.infolist():
+            if each.filename.lower().endswith((".xml", ".rels")):
+                left -= count_elements(archive.read(each), most=left, watch=_Rows())
+
+
+class _Rows:
+    """Follows the numbers of rows as openpyxl does."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, name: str, attributes: Mapping[str, str]) -> None:
+        if name.rpartition(":")[2] != "row":
+            return
+        self.number = int(attributes.get("r", self.number + 1))
+        if self.number > LAST_ROW:
             raise UnreadableWorkbook
 
 
