@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
@@ -17,6 +16,7 @@ from portal.audit.models import AuditEvent
 from portal.commands import Command
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
+from tests.support.sessions import SessionStore
 
 HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/staff/?q=bo"}
 
