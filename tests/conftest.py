@@ -24,6 +24,7 @@ hypothesis.settings.register_profile("suite", hypothesis.settings.get_profile("p
 hypothesis.settings.load_profile("proof" if samples.is_proof() else "suite")
 pytest_plugins = [
     "tests.support.fixtures", "tests.support.append_only", "tests.support.updates", "tests.support.browser",
+    "tests.support.sessions",
 ]  # fmt: skip
 
 TESTS = Path(__file__).parent

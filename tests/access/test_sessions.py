@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test import Client
@@ -20,6 +19,7 @@ from portal.commands import Command
 from portal.retention.rules import find_rule
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
+from tests.support.sessions import SessionStore
 
 HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/staff/?q=bo"}
 

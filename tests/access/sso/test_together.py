@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
-from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.test import RequestFactory
 from django.utils import timezone
@@ -21,6 +20,7 @@ from portal.access.sso.refusals import SsoRefused
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from tests.support.factories import UserFactory
+from tests.support.sessions import SessionStore
 from tests.support.together import rounds, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
