@@ -129,6 +129,7 @@ declare(
     why=_PROOF,
     until=_SETTINGS,
     erased="before after was becomes warnings note",
+    plain="key_id",
     of_customer=_OF_ACCOUNT,
 )
 declare(

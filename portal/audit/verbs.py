@@ -122,6 +122,7 @@ VERBS: dict[str, Verb] = {
     "usage.run_retried": Verb(_("Usage sync retried for failed accounts"), "rotate"),
     "usage.items_removed": Verb(_("Per-account results of a usage sync deleted"), "trash"),
     "customers.exported": Verb(_("Customer list exported"), "download", access="export"),
+    "keys.exported": Verb(_("List of API keys exported"), "download", access="export"),
     "drift.exported": Verb(_("Drift exported"), "download", access="export"),
     "bulk.exported": Verb(_("Bulk change exported"), "download", access="export"),
     "audit.exported": Verb(_("Audit log exported"), "download", access="export"),

@@ -18,7 +18,8 @@ from customers.observed.key_lists import KINDS_WITH_KEYS
 from customers.operations.view_helpers import refusals_on, say_repeated
 from portal.access.permissions import Permission
 from portal.access.reauth import reauthenticated
-from portal.exports import csv_response, refused_export
+from portal.downloads import recorded_download, table
+from portal.exports import refused_export
 from portal.htmx import command_of, go_to, person, render_page
 
 
@@ -49,7 +50,8 @@ def keys_export(request: HttpRequest) -> HttpResponseBase:
     filters = hygiene.KeyFilters(request.GET, now=timezone.now())
     if filters.lists_nothing:
         return refused_export(filters)
-    return csv_response(f"api-keys-{timezone.now():%Y-%m-%d}.csv", HEADER, key_export_rows(filters))
+    name = f"api-keys-{timezone.now():%Y-%m-%d}.csv"
+    return recorded_download(request, name, table(HEADER, key_export_rows(filters)), verb="keys.exported", filters=filters)
 
 
 @require_http_methods(["GET", "POST"])
