@@ -6,7 +6,7 @@ from portal.audit.triggers import AppendOnly
 
 ANSWER = import_module("customers.migrations.0002_guards").ANSWER
 # Retention empties the bodies; the others hold personal data as well.
-ERASABLE = ["request", "response", "message", "result", "bodies_removed_at"]
+ERASABLE = ["call", "request", "response", "message", "result", "bodies_removed_at"]
 
 
 class Migration(migrations.Migration):

@@ -11,5 +11,12 @@ class Migration(migrations.Migration):
     dependencies = [("approvals", "0004_close_month"), ("audit", "0005_erasure_permits")]
 
     operations = [
-        AppendOnly("approvals_approval", once=GUARD.once, until=GUARD.until, ages_by="finished_at", least_days=365),
+        AppendOnly(
+            "approvals_approval",
+            once=GUARD.once,
+            until=GUARD.until,
+            erasable=["subject_label", "payload", "reason", "decision_reason"],  # they hold personal data
+            ages_by="finished_at",
+            least_days=365,
+        ),
     ]
