@@ -79,8 +79,8 @@ def _expire(command: Command, before: datetime, limit: int) -> int:
         after={
             "checkpoint": made.n,
             "removed": made.removed,
-            "from": made.from_at.isoformat(),
-            "until": made.until_at.isoformat(),
+            "from": f"{made.from_at:%Y-%m-%d}",
+            "until": f"{made.until_at:%Y-%m-%d}",
             "digest": checkpoints.checkpoint_digest(made),
         },
     )
