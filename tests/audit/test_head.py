@@ -89,6 +89,16 @@ def test_heads_around_a_checkpoint(time_machine: Any) -> None:
     assert "Events: 3 sealed" in printed
 
 
+def test_verification_says_what_it_read(time_machine: Any) -> None:
+    write_old_events(time_machine, 4, days=400)
+    first = AuditSeal.objects.get(seq=1)
+    expire(Command(actor=None), before=timezone.now() - timedelta(days=365), limit=2)
+    out = StringIO()
+    call_command("verify_audit", head=f"1:{first.row_hash}", stdout=out)
+    assert "Seal 1 was removed by retention" in out.getvalue()
+    assert "2 events sealed, from seal 3 on, 0 of them redacted, and 1 not sealed yet." in out.getvalue()
+
+
 def test_the_head_is_logged_every_hour() -> None:
     write_events(2)
     chain.seal_pending()
