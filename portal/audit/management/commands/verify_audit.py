@@ -22,8 +22,8 @@ class Command(BaseCommand):
             self.stdout.write(note)
         count = found.sealed - found.first + 1
         self.stdout.write(
-            f"{count} events sealed, from seal {found.first} on, {found.redacted} of them redacted, and {found.unsealed} "
-            f"not sealed yet. Head: {found.head}"
+            f"{count} events sealed, from seal {found.first} on, {found.redacted} of them redacted, "
+            f"and {found.unsealed} not sealed yet. Head: {found.head}"
         )
         if found.problems:
             raise CommandError("The audit log has been altered.")
