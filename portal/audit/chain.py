@@ -21,7 +21,7 @@ from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from portal.audit import checkpoints, keys, redactions
-from portal.audit.content import COLUMNS, canonical, facts_of, seal_content
+from portal.audit.content import COLUMNS, canonical, event_facts, seal_content
 from portal.audit.keys import Signers
 from portal.audit.models import AuditCheckpoint, AuditEvent, AuditRedaction, AuditSeal
 
@@ -71,8 +71,8 @@ def _seal_pending(limit: int) -> int:
     seals = []
     for event in recently_unsealed().order_by("id")[:limit]:
         seq += 1
-        seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.current_key_id())
-        seal.row_hash = prev = row_hash(seal, canonical(facts_of(event)))
+        seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.signing_key_id())
+        seal.row_hash = prev = row_hash(seal, canonical(event_facts(event)))
         seals.append(seal)
     AuditSeal.objects.bulk_create(seals)
     if seals:
@@ -83,7 +83,9 @@ def _seal_pending(limit: int) -> int:
 def recently_unsealed() -> QuerySet[AuditEvent]:
     """Return the events that the next sealing takes."""
     newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
-    return AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE)
+    # Both tables from there on, so that a few thousand rows are read however long the chain is.
+    seal = AuditSeal.objects.filter(event_id__gt=newest - _LATE, event_id=OuterRef("pk"))
+    return AuditEvent.objects.filter(~Exists(seal), id__gt=newest - _LATE)
 
 
 @dataclass
@@ -124,8 +126,8 @@ def _verify_from(begin: AuditCheckpoint, *, head: str, at_most: int) -> ChainFin
 
 def _problems(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
     signers: Signers = {}
-    yield from checkpoints.problems(begin, signers)
-    yield from redactions.problems(signers, first=begin.first_redaction)
+    yield from checkpoints.checkpoint_problems(begin, signers)
+    yield from redactions.redaction_problems(signers, first=begin.first_redaction)
     check = SealCheck(signers)
     yield from _walk(found, begin, head, check)
     yield from check.unsealed_problems()

@@ -64,8 +64,8 @@ RULES = (
         _("Audit log"),
         removes=_("The oldest events of the audit log."),
         keeps=_(
-            "A signed checkpoint, by which the rest is verified. Billing stores moves of accounts to another customer before "
-            "their events go."
+            "A signed checkpoint, by which the rest is verified. Moves of accounts to another customer are stored for "
+            "billing before their events are removed."
         ),
         rows=_audit_events,
         remove=_expire_audit_events,

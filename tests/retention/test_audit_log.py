@@ -98,9 +98,13 @@ def test_linked_accounts_are_not_reported_once_their_event_went(time_machine: An
 
 
 def created_role(time_machine: Any, *codes: str) -> tuple[Command, Any]:
-    command = Command(UserFactory(role="admin"), reason="A new desk")
+    admin = UserFactory(role="admin")
     facts = {"name": "Abuse desk", "description": "", "permissions": list(codes)}
-    return command, ago(time_machine, OLD, lambda: custom_roles.create_role(command, **facts))
+
+    def create() -> Any:
+        return custom_roles.create_role(Command(admin, reason="A new desk"), **facts)
+
+    return Command(admin, reason="Another desk"), ago(time_machine, OLD, create)
 
 
 def test_a_role_has_its_permissions_after_its_event_went(time_machine: Any) -> None:
