@@ -83,7 +83,7 @@ class Tamperer:
 
     def order(self, model: type[models.Model]) -> int | None:
         """Return an event that ordered other rows of the model, or None."""
-        return self.chance.choice([None, self.chance.choice(self.rows(model))["ordered_by_id"]])
+        return self.chance.choice([None, *sorted({row["ordered_by_id"] for row in self.rows(model)})])
 
     def event(self, event_id: int) -> dict[str, Any]:
         return next(row for row in self.rows(AuditEvent) if row["id"] == event_id)
