@@ -36,19 +36,19 @@ def test_a_person_is_found_and_erased(live_server: Any, page: Page) -> None:
     page.get_by_role("link", name="Find person").click()
     page.locator("main form").get_by_label("Email", exact=True).fill(EMAIL)
     shoot(page, "search")
-    assert Axe().run(page).violations_count == 0
+    assert [each["id"] for each in Axe().run(page).response["violations"]] == []
     page.locator("main form").get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(EMAIL)
     shoot(page, "searching")
     settled(SubjectRequest.objects.get())
     expect(page.get_by_role("heading", name="Where the person appears")).to_be_visible()
     shoot(page, "found")
-    assert Axe().run(page).violations_count == 0
+    assert [each["id"] for each in Axe().run(page).response["violations"]] == []
     page.get_by_role("link", name="Erase data").click()
     page.get_by_label("Reason").fill("They asked us to.")
     page.get_by_label("The person's email address").fill(EMAIL)
     shoot(page, "erase")
-    assert Axe().run(page).violations_count == 0
+    assert [each["id"] for each in Axe().run(page).response["violations"]] == []
     page.get_by_role("button", name="Erase personal data").click()
     expect(page.get_by_text("Erasure started.")).to_be_visible()
     settled(SubjectRequest.objects.get())
