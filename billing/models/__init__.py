@@ -41,12 +41,13 @@ from billing.models.pricing import (
 )
 from billing.models.readings import MidnightReading, PooledSnapshot, UsageSnapshot
 from billing.models.runs import SyncItem, SyncRun
-from billing.models.statements import LineKind, Statement, StatementFinding, StatementLine
+from billing.models.statements import AccountMove, LineKind, Statement, StatementFinding, StatementLine
 
 __all__ = [
     "MOST_USED",
     "NOT_OVER",
     "UNDECIDED",
+    "AccountMove",
     "Anomaly",
     "BillingTerms",
     "Blocker",

@@ -198,3 +198,20 @@ class StatementFinding(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.offering}"
+
+
+class AccountMove(models.Model):
+    """A move of an account to another customer whose audit event was removed by retention: figures of that time are
+    still billed to the customer before. `event_number` is the primary key that the event had."""
+
+    event_number = models.PositiveBigIntegerField(unique=True)
+    account = models.ForeignKey("customers.Account", on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(db_index=True)
+    # None: it couldn't be told.
+    customer = models.ForeignKey("customers.Customer", null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ("event_number",)
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.at:%Y-%m-%d}"

@@ -14,6 +14,7 @@ from portal.access.roles import Role
 from portal.approvals.kinds import ApprovalKind
 from portal.approvals.models import Approval, ApprovalRule
 from portal.approvals.settling import BY_ADMIN
+from portal.audit.expiry import expired_until
 from portal.audit.models import AuditEvent
 
 # Facts that the audit event of a covered change has, one of them.
@@ -88,7 +89,9 @@ def _deletes_without_approval() -> Iterator[ChangeSet | Operation]:
     rule = ApprovalRule.objects.filter(kind=ApprovalKind.DELETE, is_on=True).first()
     if rule is None:
         return
-    deletes = ChangeSet.objects.filter(kind=ChangeSet.Kind.DELETE, submitted_at__gt=rule.on_since, second_person=False)
+    # The events of earlier ones may have been removed.
+    since = max(filter(None, (rule.on_since, expired_until())), default=None)
+    deletes = ChangeSet.objects.filter(kind=ChangeSet.Kind.DELETE, submitted_at__gt=since, second_person=False)
     glass = AuditEvent.objects.filter(verb="approval.broke_glass").values("object_id")
     ran = (ChangeSet.State.RUNNING, ChangeSet.State.PAUSED, ChangeSet.State.ENDED)
     yield from deletes.filter(state__in=ran).exclude(public_id__in=glass)

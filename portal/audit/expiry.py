@@ -20,17 +20,18 @@ log = structlog.get_logger(__name__)
 # The database refuses to remove younger events (migration 0006).
 LEAST_DAYS = 365
 _AT_ONCE = 500
-_KEEPERS: list[Callable[[], datetime | None]] = []
+# Called with the IDs of events that are about to be removed, in the same transaction.
+_BEFORE: list[Callable[[list[int]], None]] = []
 
 
 class ChainBroken(Exception):
     """The oldest events are not as they were sealed. The message says what to do."""
 
 
-def keep_since(oldest: Callable[[], datetime | None]) -> None:
-    """Register what needs events: a function that returns the moment from which on it needs them, or None."""
-    if oldest not in _KEEPERS:
-        _KEEPERS.append(oldest)
+def before_removal(keep: Callable[[list[int]], None]) -> None:
+    """Register what stores elsewhere what it needs of events, given their IDs, before they are removed."""
+    if keep not in _BEFORE:
+        _BEFORE.append(keep)
 
 
 def expired_until() -> datetime | None:
@@ -42,14 +43,12 @@ def expired_until() -> datetime | None:
 def expire(command: Command, *, before: datetime, limit: int) -> int:
     """Remove the oldest events that happened before this moment, at most `limit`, and return how many.
 
-    One transaction. Events go oldest first and without a gap, so that verification can begin behind them: one that
-    something still needs (`keep_since`) keeps all that followed it, and the newest sealed event always stays. Removes
-    nothing and returns 0 if another process is removing events. Raises `ValueError` if `before` is less than
-    `LEAST_DAYS` days ago, and `ChainBroken`.
+    One transaction. Events go oldest first and without a gap, so that verification can begin behind them, and the
+    newest sealed event always stays. Removes nothing and returns 0 if another process is removing events. Needs
+    AUDIT_KEY. Raises `ValueError` if `before` is less than `LEAST_DAYS` days ago, and `ChainBroken`.
     """
     if before > timezone.now() - timedelta(days=LEAST_DAYS):
         raise ValueError(f"Audit events are kept for {LEAST_DAYS} days at least.")
-    before = min([before, *filter(None, (oldest() for oldest in _KEEPERS))])
     try:
         with transaction.atomic():
             return _expire(command, before, limit)
@@ -88,6 +87,8 @@ def _expire(command: Command, before: datetime, limit: int) -> int:
     made.at, made.ordered_by_id = order.at, order.pk
     made.signature = checkpoints.signature(made)
     made.save(force_insert=True)
+    for keep in _BEFORE:
+        keep(ids)
     AuditRedaction.objects.filter(n__lt=made.first_redaction).delete()
     AuditSeal.objects.filter(seq__lt=made.first_seq).delete()
     for start in range(0, len(ids), _AT_ONCE):

@@ -78,12 +78,17 @@ def test_younger_events_are_refused(time_machine: Any) -> None:
     assert AuditSeal.objects.count() == 3
 
 
-def test_what_needs_events_keeps_them(time_machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "_KEEPERS", [lambda: None])
-    old = write_old_events(time_machine, 5, days=400)
-    expiry.keep_since(lambda: old[2].at)
-    assert _expire() == 2
-    assert _problems() == []
+def test_what_is_needed_of_them_is_stored_before(time_machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiry, "_BEFORE", [])
+    seen: list[list[str]] = []
+    expiry.before_removal(
+        lambda ids: seen.append(
+            list(AuditEvent.objects.filter(pk__in=ids).order_by("pk").values_list("reason", flat=True))
+        )
+    )
+    write_old_events(time_machine, 5, days=400)
+    assert _expire(limit=2) == 2
+    assert seen == [["r0", "r1"]]
 
 
 def test_redactions_go_with_the_event_that_ordered_them(time_machine: Any) -> None:

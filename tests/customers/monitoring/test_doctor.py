@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -16,10 +17,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from customers.models import Connection, KeySecret
-from customers.monitoring.doctor import installation, table
+from customers.monitoring.doctor import installation, table, work
 from customers.monitoring.doctor.findings import Finding
 from portal import encryption
 from portal.access.models import User
+from portal.audit.chain import seal_pending
+from portal.audit.head import current_head
+from portal.secret_files import UNUSED
+from tests.support.audit import write_events
 from tests.support.factories import OperationFactory, UserFactory
 
 OLD_KEY = "old:" + base64.b64encode(b"an-older-key-of-32-bytes-in-all!").decode()
@@ -32,6 +37,38 @@ def test_the_page_shows_what_the_quick_checks_find(client: Client, settings: Set
     page = client.get(reverse("customers:watch")).content.decode()
     assert "No secret uses the keys old of FIELD_KEYS" in page
     assert "Remove old from FIELD_KEYS." in page
+
+
+@pytest.mark.django_db
+class TestAuditLog:
+    def _found(self) -> list[str]:
+        return [each.code for each in work.check_audit_log()]
+
+    def test_events_that_wait_for_their_seal_are_found(self, time_machine: Any) -> None:
+        write_events(1)
+        assert self._found() == []
+        time_machine.move_to(timezone.now() + timedelta(minutes=11))
+        assert self._found() == ["audit.unsealed"]
+        seal_pending()
+        assert self._found() == []
+
+    def test_a_key_that_is_not_here_is_found(self, settings: Settings) -> None:
+        write_events(1)
+        seal_pending()
+        key, settings.AUDIT_KEY = settings.AUDIT_KEY, "another audit key, of a good length"
+        assert self._found() == ["audit.key"]
+        settings.AUDIT_KEY_FALLBACKS = [key]
+        assert self._found() == []
+        settings.AUDIT_KEY = UNUSED
+        assert self._found() == []
+
+    def test_the_page_shows_the_head(self, client: Client) -> None:
+        client.force_login(UserFactory(role="admin"))
+        write_events(3)
+        seal_pending()
+        head = current_head()
+        page = client.get(reverse("customers:watch")).content.decode()
+        assert f'<code title="{head}">{head.short}</code>' in page
 
 
 @pytest.mark.django_db
