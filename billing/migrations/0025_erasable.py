@@ -8,7 +8,7 @@ from portal.audit.triggers import AppendOnly
 class Migration(migrations.Migration):
     atomic = False  # on PostgreSQL, each table is locked for its own statement alone
 
-    dependencies = [("billing", "0023_frozen"), ("audit", "0005_erasure_permits")]
+    dependencies = [("billing", "0024_account_moves"), ("audit", "0005_erasure_permits")]
 
     operations = [
         AppendOnly("billing_decision", erasable=["reason"]),
