@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from portal.personal_data import declare
+from portal.approvals.models import Approval
+from portal.personal_data import blocks_erasure, declare
 
 declare(
     "approvals.Approval",
@@ -16,3 +21,13 @@ declare(
     secret="secret_sealed client_token",  # noqa: S106  the names of columns
     append_only=True,
 )
+
+
+def _reasons(subject: Any) -> Iterable[str]:
+    """Yield the requests of a team member that wait for approval: they are about to be decided with their text."""
+    if subject.user is not None:
+        for row in Approval.objects.filter(requested_by=subject.user, state=Approval.State.WAITING)[:20]:
+            yield _("Request %(code)s waits for approval. Cancel or decide it first.") % {"code": row.code}
+
+
+blocks_erasure(_reasons)

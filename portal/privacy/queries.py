@@ -33,6 +33,7 @@ class Place:
 class SubjectPage:
     title: str
     words: list[str]
+    names_alone: list[str]
     places: list[Place]
     kept: list[tuple[str, str]]
     rows: int
@@ -54,10 +55,11 @@ def subject_page(request: SubjectRequest) -> SubjectPage:
     places = [_place(tables[model], counts, request) for model, counts in request.found.items() if model in tables]
     places.sort(key=lambda each: -(each.rows + each.changed + each.kept))
     kept = [(each.name, reason) for each in places for reason in each.reasons]
-    words = [*subject.words, *subject.names_alone] if subject else []
+    words, names_alone = (list(subject.words), list(subject.names_alone)) if subject else ([], [])
     return SubjectPage(
         subject.title if subject else "",
         words,
+        names_alone,
         places,
         kept,
         sum(each.rows for each in places),

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from customers.models import Customer
+from customers.monitoring.doctor.work import check_erasures
 from portal.audit.models import AuditEvent
 from portal.privacy import erased as erased_list
 from portal.privacy.models import ErasedSubject, SubjectRequest
@@ -49,6 +50,8 @@ def test_who_comes_back_by_a_restore_is_erased_again(folder: Path, capsys: pytes
     call_command("repeat_erasures", "--dry-run")
     assert "1 persons to erase again. Nothing was changed." in capsys.readouterr().out
     assert SubjectRequest.objects.count() == 0
+    (finding,) = check_erasures()
+    assert (finding.code, finding.fix) == ("erasures.undone", "manage.py repeat_erasures")
     call_command("repeat_erasures")
     request = SubjectRequest.objects.get()
     assert (request.requested_by, request.state) == (None, "erasing")
@@ -56,6 +59,7 @@ def test_who_comes_back_by_a_restore_is_erased_again(folder: Path, capsys: pytes
     assert traces() == []
     assert AuditEvent.objects.filter(verb="personal_data.erased").count() == 2
     call_command("repeat_erasures")
+    assert list(check_erasures()) == []
     assert SubjectRequest.objects.count() == 1, "nobody is left to erase"
 
 

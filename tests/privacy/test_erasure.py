@@ -14,10 +14,14 @@ from django.utils import timezone
 
 from customers.models import Account, Attempt, Customer, Note, Operation, Step
 from portal.access.models import User
+from portal.approvals import gate
+from portal.approvals.commands import request_approval
+from portal.approvals.kinds import ApprovalKind
 from portal.audit import record
 from portal.audit.chain import seal_pending, verify_chain
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
+from portal.commands import Command
 from portal.personal_data import Declaration
 from portal.privacy import commands, rows, worker
 from portal.privacy.models import ErasedSubject, SubjectRequest
@@ -134,6 +138,15 @@ class TestWhatBlocks:
         member = UserFactory(name="Cora Person")
         request = searched(member.email, kind="member")
         with pytest.raises(Refusal, match="Disable them"):
+            commands.start_erasure(command(), request=request, typed=member.email)
+
+    def test_a_request_of_the_member_that_waits_for_approval(self) -> None:
+        member = UserFactory(name="Cora Person", role="admin")
+        change = gate.Change(ApprovalKind.RULE, subject=None, label="Rule", payload={"rule": "bulk"})
+        waiting = request_approval(Command(member, token="t" * 8), change)
+        User.objects.filter(pk=member.pk).update(is_active=False)
+        request = searched(member.email, kind="member")
+        with pytest.raises(Refusal, match=f"Request {waiting.code} waits for approval"):
             commands.start_erasure(command(), request=request, typed=member.email)
 
     def test_oneself(self) -> None:

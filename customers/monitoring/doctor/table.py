@@ -44,6 +44,7 @@ CHECKS = (
     DeploymentCheck("processes", work.check_processes),
     DeploymentCheck("audit log", work.check_audit_log, quick=True),
     DeploymentCheck("backups", work.check_backups, quick=True),
+    DeploymentCheck("erasures", work.check_erasures),
     DeploymentCheck("providers", work.check_providers),
 )
 

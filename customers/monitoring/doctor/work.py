@@ -19,6 +19,7 @@ from portal.audit.head import current_head
 from portal.clock import database_now
 from portal.encryption import DecryptionError
 from portal.formats import ago_text
+from portal.privacy.erased import due_again
 from portal.providers import ProviderError
 from portal.providers.base import Check
 from portal.secret_files import UNUSED
@@ -77,6 +78,17 @@ def check_audit_log() -> Iterator[Finding]:
 def check_backups() -> Iterator[Finding]:
     if found := examine_backups(now=timezone.now()):
         yield found
+
+
+def check_erasures() -> Iterator[Finding]:
+    """Find persons who were erased, and came back by the restore of a backup."""
+    if n := len(due_again()):
+        yield error(
+            "erasures.undone",
+            _("%(n)d erased persons are in the database again, as after a restore") % {"n": n},
+            _("Their data had to be erased, and is stored again."),
+            "manage.py repeat_erasures",
+        )
 
 
 def check_providers() -> Iterator[Finding]:
