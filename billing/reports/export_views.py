@@ -104,7 +104,7 @@ def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
         sentence = gettext("The stored file is damaged: its hash differs. Restore it from a backup, or export again.")
         return HttpResponse(sentence, status=500, content_type="text/plain; charset=utf-8")
     facts = {"month": f"{export.month:%Y-%m}", "sha256": export.sha256}
-    content = stored_file(exports.file_pieces(export), size=export.size)
+    content = stored_file(exports.file_pieces(export), size=export.size or 0)
     customer = exports.filters_of(export).customer
     return recorded_download(
         request,

@@ -62,7 +62,7 @@ def _facts(held: Any) -> dict[str, Any]:
         return {"value": held}
     facts: dict[str, Any] = {}
     for stored, value in held.items():
-        name = words.SAME.get(stored, stored)
+        name = words.SAME.get(str(stored), str(stored))
         opened: dict[str, Any] = value if name in _OPENED and isinstance(value, dict) else {name: value}
         for each, fact in opened.items():
             facts.setdefault(each, fact)
