@@ -178,7 +178,7 @@ def _row(filters: KeyFilters, key: AccountKey, secret: KeySecret | None) -> KeyR
         scopes=scopes_text(key),
         last4=secret.last4 if secret else "",
         creator=secret.holder if secret else None,
-        age=(now - key.made_at).days if key.made_at else None,
+        age=max(0, (now - key.made_at).days) if key.made_at else None,
         found=[text for name, (text, _condition) in filters.findings.items() if getattr(key, f"is_{name}")],
         is_stale=read_at is None or read_at < now - STALE,
     )
