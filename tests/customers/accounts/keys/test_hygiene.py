@@ -138,7 +138,7 @@ class TestPage:
 
     def test_a_list_older_than_a_night_is_marked(self, staff: Client, account: Account) -> None:
         key_of(account)
-        marked = '<small class="pk-warn-text"> listed <time'
+        marked = '<span class="pk-warn-text"> listed <time'
         assert marked not in text_of(staff.get(reverse("customers:keys")))
         Account.objects.filter(pk=account.pk).update(keys_read_at=timezone.now() - timedelta(hours=27))
         assert marked in text_of(staff.get(reverse("customers:keys")))
