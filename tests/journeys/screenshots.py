@@ -57,6 +57,8 @@ MORE = (
     ("operation-conflict", "success", "operation:Anvil & Oak"),
     ("operation-attention", "success", "operation:Atlas Field Service"),
     ("changes", "success", "/changes/"),
+    ("api-keys", "success", "/keys/"),
+    ("api-keys-change", "success", "/keys/change/"),
     ("calendar", "success", "/coming/"),
     ("schedule", "success", "account:Kestrel Analytics/schedules/new/"),
     ("hold", "success", "account:Kestrel Analytics/hold/"),

@@ -29,6 +29,9 @@ from portal.query_params import uuid_or_none
 from portal.typed_text import matches
 
 SIZE = 50
+NONE = Q(pk__in=())
+# Counted one by one: together, each key would be looked up among the secrets.
+BY_SECRET = ("outside", "left")
 SORTS = {"made": "made_at", "used": "last_used_at"}
 DEFAULT_SORT = "made"
 # A list that is older is shown as such: the nightly lists make each younger.
@@ -38,6 +41,7 @@ STALE = timedelta(hours=26)
 def findings(now: datetime) -> dict[str, tuple[str | Promise, Q]]:
     """Return the label of each finding and the living keys that have it, by its name in the URL."""
     secret = KeySecret.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
+    left = list(User.objects.filter(is_active=False).values_list("pk", flat=True))
     age, unused = settings.KEY_MAX_AGE_DAYS, settings.KEY_UNUSED_DAYS
     before = now - timedelta(days=unused)
     found: dict[str, tuple[str | Promise, Q]] = {}
@@ -51,7 +55,7 @@ def findings(now: datetime) -> dict[str, tuple[str | Promise, Q]]:
         "full": (gettext_lazy("Full access"), Q(is_full_access=True)),
         "open": (gettext_lazy("No IP allowlist"), Q(is_open_to_all=True)),
         "outside": (gettext_lazy("Created outside the portal"), ~Q(Exists(secret))),
-        "left": (gettext_lazy("Creator left the team"), Q(Exists(secret.filter(holder__is_active=False)))),
+        "left": (gettext_lazy("Creator left the team"), Q(Exists(secret.filter(holder__in=left))) if left else NONE),
     }
 
 
@@ -144,9 +148,15 @@ def with_findings(filters: KeyFilters) -> QuerySet[AccountKey]:
 
 
 def finding_counts(filters: KeyFilters) -> list[tuple[str, str | Promise, int]]:
-    """Return name, label and number of each finding among the keys that the other filters leave, all at once."""
-    counts = {name: Count("pk", filter=condition) for name, (_label, condition) in filters.findings.items()}
-    found = filters.before_findings.order_by().aggregate(all=Count("pk"), **counts)
+    """Return name, label and number of each finding among the keys that the other filters leave."""
+    counts = {
+        name: Count("pk", filter=condition)
+        for name, (_label, condition) in filters.findings.items()
+        if name not in BY_SECRET
+    }
+    keys = filters.before_findings.order_by()
+    found = keys.aggregate(all=Count("pk"), **counts)
+    found |= {name: keys.filter(filters.findings[name][1]).count() for name in BY_SECRET}
     rows: list[tuple[str, str | Promise, int]] = [("", _("All"), found["all"])]
     return rows + [(name, label, found[name]) for name, (label, _condition) in filters.findings.items()]
 
@@ -178,7 +188,7 @@ def _row(filters: KeyFilters, key: AccountKey, secret: KeySecret | None) -> KeyR
         scopes=scopes_text(key),
         last4=secret.last4 if secret else "",
         creator=secret.holder if secret else None,
-        age=(now - key.made_at).days if key.made_at else None,
+        age=max(0, (now - key.made_at).days) if key.made_at else None,
         found=[text for name, (text, _condition) in filters.findings.items() if getattr(key, f"is_{name}")],
         is_stale=read_at is None or read_at < now - STALE,
     )
