@@ -31,7 +31,7 @@ _SECRET_VALUES = (
     (re.compile(r"(/invitation/|/password/reset/)(?!sent\b|done\b)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(r"((?:password|secret|token|api[_-]?(?:key|user))=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
     # Password in the URL of a database or a broker.
-    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(\b\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )
 # A whole provider key, and the prefixes of keys (to search a database for).
 _WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")
