@@ -13,12 +13,15 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django import forms
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.test import Client
 from openpyxl import Workbook
@@ -27,6 +30,7 @@ import billing
 import customers
 import portal
 from billing.closing.invoices.csv_file import check_file
+from billing.pricing.form_fields import AmountField, UnitsField
 from billing.pricing.lists.csv_import import dry_run
 from billing.pricing.parallel import xlsx_reader
 from billing.pricing.parallel.spreadsheet import read_sheet
@@ -53,11 +57,14 @@ TIMES = 12
 def cost(act: Callable[[], object]) -> float:
     """Return the processor time of a call, whether it refuses or not."""
     begin = time.process_time()
-    try:
+    with suppress(ValueError, Refusal, UnreadableWorkbook, ArithmeticError, ValidationError):
         act()
-    except (ValueError, Refusal, UnreadableWorkbook, ArithmeticError):
-        pass
     return time.process_time() - begin
+
+
+def begins(value: object) -> str:
+    """Return the ID of a case."""
+    return ascii(value)[:12] if isinstance(value, str) else type(value).__name__
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,7 @@ def test_xml_of_a_provider(what: str, floor: float) -> None:
     assert cost(lambda: parsing.read_xml(XML[what])) < TIMES * floor
 
 
+@pytest.mark.long
 def test_xml_up_to_its_bounds_is_read(floor: float) -> None:
     deep, most = xml_bounds.DEEPEST, xml_bounds.MOST_ELEMENTS
     assert parsing.read_xml(b"<a>" * deep + b"</a>" * deep).tag == "a"
@@ -136,10 +144,11 @@ READERS = (
     "value",
     [
         Decimal("1e999999999"), Decimal("1e-999999999"), Decimal("0." + "9" * MB), Decimal("9" * MB), 10**4_000,
-        "9" * 5 * MB, "1 " + "000 " * MB, "1." + "0" * 5 * MB, "2026-01-01T" + "0" * 5 * MB, "2026-01-01" + " " * 5 * MB,
+        "9" * 5 * MB, "1 " + "000 " * MB, "1." + "0" * 5 * MB, "2026-01-01T" + "0" * 5 * MB,
+        "2026-01-01" + " " * 5 * MB,
         " " * 5 * MB, "\x00" * 5 * MB, [[]] * 9, {"a": {}},
     ],
-    ids=lambda value: str(value)[:12] if isinstance(value, str) else type(value).__name__,
+    ids=begins,
 )  # fmt: skip
 def test_values_of_a_provider(value: Any, floor: float) -> None:
     for read in READERS:
@@ -152,7 +161,9 @@ def test_values_of_a_provider(value: Any, floor: float) -> None:
 # --- What browsers and people send ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 40_000, "9" * 5_000, "[" + "1," * 200_000 + "1]", "{", ""])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 40_000, "9" * 5_000, "[" + "1," * 200_000 + "1]", "{"], ids=begins
+)
 def test_json_of_a_form(text: str, floor: float) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read_json_input(text)
@@ -180,21 +191,20 @@ def test_a_form_is_bounded() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("value", ["9" * 100_000, "1e" + "9" * 1_000, "0." + "9" * 100_000, "-" * 100_000, "١" * 5_000])
+@pytest.mark.parametrize(
+    "value", ["9" * 100_000, "1e" + "9" * 1_000, "0." + "9" * 100_000, "-" * 100_000, "\u0661" * 5_000], ids=begins
+)
 def test_numbers_of_a_form(value: str, floor: float) -> None:
-    from django import forms  # noqa: PLC0415  its classes are needed here alone
-
-    from billing.pricing.form_fields import AmountField, UnitsField  # noqa: PLC0415  the same
-
-    for field in (forms.IntegerField(max_value=10), forms.DecimalField(max_digits=9, decimal_places=2),
-                  forms.DateField(), forms.DateTimeField(), forms.UUIDField(), forms.EmailField(),
-                  AmountField(label="Amount"), UnitsField(label="Units", most=10)):  # fmt: skip
+    fields = [
+        forms.IntegerField(max_value=10), forms.DecimalField(max_digits=9, decimal_places=2), forms.DateField(),
+        forms.DateTimeField(), forms.UUIDField(), forms.EmailField(), AmountField(label="Amount"),
+        UnitsField(label="Units", most=10),
+    ]  # fmt: skip
+    for field in fields:
         assert cost(lambda field=field: refused(field.clean, value)) < 4 * floor  # type: ignore[misc]  # a default
 
 
 def refused(act: Callable[[str], object], value: str) -> None:
-    from django.core.exceptions import ValidationError  # noqa: PLC0415  as above
-
     with pytest.raises(ValidationError):
         act(value)
 
@@ -217,8 +227,9 @@ def test_urls(text: str, floor: float) -> None:
     request = HttpRequest()
     request.META |= {"HTTP_HOST": "testserver", "HTTP_REFERER": text, "SERVER_NAME": "testserver", "SERVER_PORT": "80"}
     request.method = "POST"
+    page_behind(request)  # the first call reads all routes
     assert cost(lambda: page_behind(request)) < floor
-    assert cost(lambda: sendgrid_sign_in.checked_link(text, ["sendgrid.com"])) < floor
+    assert cost(lambda: sendgrid_sign_in.trusted(text, ["sendgrid.com"])) < floor
 
 
 @pytest.mark.django_db
@@ -241,7 +252,9 @@ def test_a_long_password(floor: float) -> None:
     assert cost(lambda: client.post("/sign-in/", {"login": user.email, "password": "x" * MB})) < usual + TIMES * floor
 
 
-@pytest.mark.parametrize("text", ["x@" + "a" * MB, "é" * MB, "a." * 500_000, "@" * MB, "\u0301" * MB, "xn--" * 250_000])
+@pytest.mark.parametrize(
+    "text", ["x@" + "a" * MB, "é" * MB, "a." * 500_000, "@" * MB, "\u0301" * MB, "xn--" * 250_000], ids=begins
+)
 def test_email_addresses(text: str, floor: float) -> None:
     assert cost(lambda: mailbox_key(text)) < TIMES * floor
     assert cost(lambda: domain_key(text)) < TIMES * floor
@@ -338,6 +351,7 @@ def test_workbooks(what: str, floor: float) -> None:
     assert cost(lambda: read_workbook(data)) < 2 * TIMES * floor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["xl/sharedStrings.xml", "xl/styles.xml", "xl/workbook.xml", "[Content_Types].xml"])
 def test_each_part_of_a_workbook_is_bounded(part: str, floor: float) -> None:
     for bad in (b"<a>" * 100_000 + b"</a>" * 100_000, b"<a>" + b"<b/>" * 600_000 + b"</a>"):
@@ -347,6 +361,7 @@ def test_each_part_of_a_workbook_is_bounded(part: str, floor: float) -> None:
         assert cost(lambda data=data: read_workbook(data)) < TIMES * floor  # type: ignore[misc]  # a default
 
 
+@pytest.mark.long
 def test_a_workbook_that_lies_about_its_size() -> None:
     data = bytearray(workbook(b"<row><c><v>" + b"0" * (2 * xlsx_reader.MOST_UNPACKED) + b"</v></c></row>"))
     true = len(HEAD + TAIL) + 2 * xlsx_reader.MOST_UNPACKED + len(b"<row><c><v></v></c></row>")
@@ -356,6 +371,7 @@ def test_a_workbook_that_lies_about_its_size() -> None:
         read_workbook(bytes(lie))
 
 
+@pytest.mark.long
 def test_a_workbook_up_to_its_bounds_is_read() -> None:
     rows = b'<row r="%d"><c r="A%d"><v>1</v></c></row>' % (xlsx_reader.LAST_ROW, xlsx_reader.LAST_ROW)
     assert read_workbook(workbook(rows)) == [(xlsx_reader.LAST_ROW, [Decimal(1)])]
@@ -363,9 +379,11 @@ def test_a_workbook_up_to_its_bounds_is_read() -> None:
 
 # --- Regular expressions ----------------------------------------------------------------------------------------------
 
-UNITS = ("a", "1", " ", "-", ".", ",", "'", "\\", "(", "%s,", "\t", "\n", "a.", "1,", '"', "<", ">", "=", "&", "/", "a-",
-         "()", "('a'),", "SG.", "api_key=", '"password":"', "Bearer ", "@", "a@", "_", "+", "é", "\x00")  # fmt: skip
-SHORT, LONG = 2_000, 8_000
+UNITS = (
+    "a", "1", " ", "-", ".", ",", "'", "\\", "(", "%s,", "\t", "\n", "a.", "1,", '"', "<", ">", "=", "&", "/", "a-",
+    "()", "('a'),", "SG.", "api_key=", '"password":"', "Bearer ", "@", "a@", "_", "+", "\xe9", "\x00",
+)  # fmt: skip
+SHORT, LONG = 500, 2_000
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -396,7 +414,7 @@ def _patterns() -> dict[str | bytes, tuple[str, re.Pattern[Any]]]:
 def _worst(pattern: re.Pattern[Any], length: int, units: tuple[str, ...] = UNITS) -> tuple[float, str]:
     worst = (0.0, "")
     for unit in units:
-        for head, tail in (("", ""), ("", "!"), ('"', "\x00"), ("(", "!")):
+        for head, tail in (("", "!"), ('"', "\x00")):
             text: Any = head + unit * (length // len(unit)) + tail
             text = text.encode() if isinstance(pattern.pattern, bytes) else text
             spent = cost(lambda text=text: (pattern.fullmatch(text), pattern.search(text)))  # type: ignore[misc]
@@ -413,24 +431,24 @@ def test_regular_expressions() -> None:
         short, unit = _worst(pattern, SHORT)
         assert short < 0.5, (where, unit)
         longer, unit = _worst(pattern, LONG, (unit,))
-        assert longer < 40 * max(short, 0.002), (where, unit)
+        assert longer < 40 * max(short, 0.001), (where, unit)
 
 
 def test_a_slow_expression_is_found() -> None:
-    assert _worst(re.compile(r"(?:a+)+b"), 24, ("a",))[0] > 0.05
+    assert _worst(re.compile(r"(?:a+)+b"), 20, ("a",))[0] > 0.05
 
 
 # --- The list is complete ---------------------------------------------------------------------------------------------
 
 BY_NAME = {
-    "fromstring", "iterparse", "ParserCreate", "ZipFile", "load_workbook", "b64decode", "urlsplit", "urlparse", "parse_qs",
-    "parse_qsl", "fromisoformat", "parse_datetime", "parse_date", "strptime", "UUID", "ip_address", "literal_eval",
-    "get_unverified_header", "PyJWK", "SimpleCookie", "read_json_input", "read_json", "read_xml", "count_elements",
-    "decompress", "DictReader", "safe_load", "unpackb", "unsign_object",
+    "fromstring", "iterparse", "ParserCreate", "ZipFile", "load_workbook", "b64decode", "urlsplit", "urlparse",
+    "parse_qs", "parse_qsl", "fromisoformat", "parse_datetime", "parse_date", "strptime", "UUID", "ip_address",
+    "literal_eval", "get_unverified_header", "PyJWK", "SimpleCookie", "read_json_input", "read_json", "read_xml",
+    "count_elements", "decompress", "DictReader", "safe_load", "unpackb", "unsign_object",
 }  # fmt: skip
 BY_PATH = {
-    "json.loads", "json.load", "tomllib.loads", "tomllib.load", "csv.reader", "jwt.decode", "idna.encode", "idna.decode",
-    "yaml.load", "pickle.loads", "pickle.load", "marshal.loads",
+    "json.loads", "json.load", "tomllib.loads", "tomllib.load", "csv.reader", "jwt.decode", "idna.encode",
+    "idna.decode", "yaml.load", "pickle.loads", "pickle.load", "marshal.loads",
 }  # fmt: skip
 # The simulator of providers and the demo are no part of an installation.
 ELSEWHERE = {"sandbox", "demo", "migrations"}
@@ -438,7 +456,11 @@ ELSEWHERE = {"sandbox", "demo", "migrations"}
 
 def parsers_in(source: str) -> set[str]:
     """Return the parsers that a module calls or hands on."""
-    named = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Name)}
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            held = [node.func, *node.args, *(each.value for each in node.keywords)]
+            named |= {ast.unparse(each) for each in held if isinstance(each, ast.Attribute | ast.Name)}
     return {each for each in named if each in BY_PATH or each.rpartition(".")[2] in BY_NAME}
 
 
@@ -470,8 +492,11 @@ def test_each_row_names_a_test_that_exists() -> None:
             assert path.exists(), each
 
 
-@pytest.mark.parametrize("line", ["json.loads(x)", "csv.reader(x)", "ElementTree.fromstring(x)", "map(date.fromisoformat, x)",
-                                  "ZipFile(x)", "yaml.safe_load(x)", "gzip.decompress(x)", "idna.decode(x)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    ["json.loads(x)", "csv.reader(x)", "ElementTree.fromstring(x)", "map(date.fromisoformat, x)", "ZipFile(x)",
+     "yaml.safe_load(x)", "gzip.decompress(x)", "idna.decode(x)", "sorted(x, key=json.loads)"],
+)  # fmt: skip
 def test_a_new_parser_is_seen(line: str) -> None:
     assert parsers_in(f"def read(x):\n    return {line}\n")
     assert not parsers_in("import json\n\ndef write(x):\n    return json.dumps(x)\n")
@@ -482,7 +507,7 @@ def test_no_expression_is_made_of_input() -> None:
     known = {"portal/guides.py", "billing/pricing/parallel/spreadsheet.py"}
     found = set()
     for folder in ("portal", "customers", "billing"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (each for each in (ROOT / folder).rglob("*.py") if not ELSEWHERE & set(each.parts)):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args:
                     if ast.unparse(node.func) == "re.escape" or _is_ours(node.args[0]):
