@@ -1,4 +1,4 @@
-"""What gunicorn says by itself: no name of the server on any answer, and our security headers on its error answers."""
+"""Answers of gunicorn itself: no name of the server on any, and our security headers on its error answers."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _SECRET_VALUES = (
     # An entry of a dictionary or of JSON, as an exception or a line may quote it.
     (_QUOTED, rf"\1{MASK}\2"),
     # Password in the URL of a database or a broker.
-    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(\b\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )
 # A whole provider key, and the prefixes of keys (to search a database for).
 _WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")

@@ -34,7 +34,7 @@ KEPT = (
 )  # fmt: skip
 FRAME = ("filename", "function", "module", "lineno", "abs_path", "in_app")
 TAGS = ("request_id", "operation", "kind")
-_EMAIL = re.compile(r"[^\s<>\"'=,;:]+@[^\s<>\"'=,;:]+")
+_EMAIL = re.compile(r"(?<![^\s<>\"'=,;:])[^\s<>\"'=,;:]+@[^\s<>\"'=,;:]+")
 
 
 def start(dsn: str, *, environment: str) -> None:

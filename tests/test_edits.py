@@ -353,7 +353,7 @@ customers:estate-pause customers:estate-propose customers:estate-start customers
 customers:key-create customers:key-delete customers:key-let-go customers:key-rotate customers:key-secret
 customers:note-add customers:offerings-changes customers:operation-cancel customers:operation-decide
 customers:operation-retry customers:orphan-adopt customers:orphan-aside customers:orphan-watch customers:restore
-customers:recovery-release
+customers:recovery-release browser-reports:collect
 customers:schedule-cancel customers:schedule-new customers:test-message
 """
 NO_EDITS = _NO_EDITS.split()

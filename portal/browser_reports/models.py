@@ -4,7 +4,7 @@ from django.db import models
 
 
 class BrowserReport(models.Model):
-    """What browsers refused because of the content policy: one row per kind, with the number of reports.
+    """A kind of content that browsers refused because of the content policy, one row each, with the number of reports.
 
     No address, user, query string or part of a page is stored: paths of the portal are stored as route names.
     """

@@ -17,6 +17,7 @@ from .xml_bounds import count_elements
 
 ABSURD = 10**12
 """Upper bound of emails in a period: a larger figure is corrupt."""
+LONGEST_NUMBER = LONGEST_TIME = 64  # characters
 
 _NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.0+)?|\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 _PROLOG_ENCODING = re.compile(rb"<\?xml\s[^>]*\bencoding\s*=")
@@ -113,7 +114,7 @@ def read_number(value: Any, *, most: int = ABSURD) -> Decimal | None:
         return None
     if isinstance(value, str):
         value = value.strip()
-        if not _NUMBER.fullmatch(value):
+        if len(value) > LONGEST_NUMBER or not _NUMBER.fullmatch(value):
             return None
         value = Decimal(re.sub(r"[ \u00a0\u202f]", "", value))
     if isinstance(value, Decimal) and not value.is_finite():
@@ -158,7 +159,7 @@ def read_day(value: Any) -> date | None:
 
 def moment(value: Any) -> datetime | None:
     """Return an RFC 3339 time as aware UTC."""
-    if not isinstance(value, str) or read_day(value) is None:
+    if not isinstance(value, str) or len(value) > LONGEST_TIME or read_day(value) is None:
         return None
     try:
         found = datetime.fromisoformat(value.strip())

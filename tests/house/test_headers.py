@@ -78,7 +78,7 @@ def test_every_route_in_every_way(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Template, "render", lambda *_, **__: "")
     statuses: dict[int, int] = defaultdict(int)
     for route, url, missing in walker.rows:
-        for who, address in (("admin", url), ("nobody", url), ("admin", missing)):
+        for who, address in (("admin", url), ("auditor", url), ("nobody", url), ("admin", missing)):
             for method, fragment in (("GET", False), ("GET", True), ("POST", True), ("PUT", False)):
                 if address:
                     answer = walker.ask(world.cookies[who], method, address, fragment=fragment)

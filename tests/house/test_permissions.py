@@ -136,6 +136,7 @@ def test_what_the_roles_are_for() -> None:
            "profile", "change-password", "approvals:cancel", "customers:bulk-cancel",
            "mfa_authenticate", "mfa_login_webauthn", "mfa_activate_totp",
            "mfa_add_webauthn", "second-factor-remove", "recovery-codes", "end-session", "end-other-sessions",
+           "browser-reports:collect",  # browsers send it by themselves
            "sso-start", "sso-invitation", "sso-confirm", "sso-connect", "sso-disconnect",
            "approvals:decide",  # each request needs the permission for its change as well
            "billing:usage-export"}  # fmt: skip  # keeps a file, and changes no figure

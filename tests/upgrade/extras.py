@@ -38,6 +38,8 @@ from customers.schedules import due as due_schedules
 from customers.schedules import holds
 from portal.access.models import User
 from portal.audit import chain
+from portal.browser_reports import commands as browser_reports
+from portal.browser_reports.parsing import Violation
 from portal.commands import Command
 from portal.notices import raising
 from tests.upgrade import extras_access, extras_prices
@@ -99,6 +101,11 @@ class Extras:
             raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/", **facts)
             if number % 2:
                 raising.ended("breaker_open", **facts)
+        facts = {"blocked": "inline", "page": "home", "browser": "Chrome"}
+        kinds = [
+            Violation(directive="script-src-elem", is_extension=is_extension, **facts) for is_extension in (True, False)
+        ]
+        browser_reports.count_violations(kinds, now=self.now)
 
     # --- The provider's list ---
 
