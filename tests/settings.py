@@ -10,7 +10,6 @@ from tests.support import template
 
 # The real hasher takes 50 ms and 100 MB for every sign-in; production's list is checked in tests/house.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-SESSION_ENGINE = "tests.support.sessions"
 # A client of a test asks for few files or none: they are looked for then, not all listed for each client.
 WHITENOISE_AUTOREFRESH = True
 # Processes that tests start must be able to open the database: a file, never memory.

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from portal.access import staff, tasks
 from portal.access.models import User
+from portal.access.session_store import SessionStore
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
-from tests.support.sessions import SessionStore
 
 HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/staff/?q=bo"}
 
