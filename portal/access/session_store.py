@@ -19,7 +19,7 @@ _STORED_LENGTH = 40  # of Django's column
 
 
 class StoredKey(str):
-    """What the database has in place of the ID in a browser's cookie, which it knows while the session is at hand."""
+    """A session's ID as the database has it. It knows the ID in the browser's cookie while the session is at hand."""
 
     __slots__ = ("cookie",)
     cookie: str
