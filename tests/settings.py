@@ -12,7 +12,6 @@ from tests.support import template
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Tests send thousands of requests as one person. tests/access/test_person_limits.py sets limits.
 PERSON_LIMITS = {}
-SESSION_ENGINE = "tests.support.sessions"
 # A client of a test asks for few files or none: they are looked for then, not all listed for each client.
 WHITENOISE_AUTOREFRESH = True
 # Processes that tests start must be able to open the database: a file, never memory.

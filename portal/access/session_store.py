@@ -18,23 +18,38 @@ _ID_LENGTH = 32
 _STORED_LENGTH = 40  # of Django's column
 
 
-def stored_key(session_id: str) -> str:
-    """Return what the database has in place of the ID in a browser's cookie."""
-    return hashlib.sha256(f"session:{session_id}".encode()).hexdigest()[:_STORED_LENGTH]
+class StoredKey(str):
+    """A session's ID as the database has it. It knows the ID in the browser's cookie while the session is at hand."""
+
+    __slots__ = ("cookie",)
+    cookie: str
+
+
+def stored_key(session_id: str) -> StoredKey:
+    found = StoredKey(hashlib.sha256(f"session:{session_id}".encode()).hexdigest()[:_STORED_LENGTH])
+    found.cookie = session_id
+    return found
 
 
 class SessionStore(db.SessionStore):
-    """Django's sessions. `session_key` is the stored hash, as in its table; `cookie` is the ID that the browser has."""
+    """Django's sessions. `session_key` is the stored hash, as in its table; `cookie` is the ID that the browser has.
+
+    It is opened with what a cookie holds, or with the `session_key` of an open session. What a table holds opens none.
+    """
 
     def __init__(self, session_key: str | None = None) -> None:
-        self.cookie = session_key or ""
-        super().__init__(stored_key(session_key) if session_key else None)
+        key = session_key if isinstance(session_key, StoredKey) else stored_key(session_key) if session_key else None
+        super().__init__(key)
+
+    @property
+    def cookie(self) -> str:
+        key = self.session_key
+        return key.cookie if isinstance(key, StoredKey) else ""
 
     def _get_new_session_key(self) -> str:
-        while True:
-            self.cookie = get_random_string(_ID_LENGTH, VALID_KEY_CHARS)
-            if not self.exists(found := stored_key(self.cookie)):
-                return found
+        while self.exists(found := stored_key(get_random_string(_ID_LENGTH, VALID_KEY_CHARS))):
+            pass
+        return found
 
 
 class SessionMiddleware(DjangosMiddleware):

@@ -135,7 +135,7 @@ def test_a_passkey_confirms_a_form_that_was_sent(page: Page, person: User, authe
 
 
 def _let_confirmation_run_out(page: Page) -> None:
-    from tests.support.sessions import SessionStore  # noqa: PLC0415
+    from portal.access.session_store import SessionStore  # noqa: PLC0415
 
     (cookie,) = (each for each in page.context.cookies() if each["name"] == "sessionid")
     session = SessionStore(cookie["value"])

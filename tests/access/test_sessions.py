@@ -14,12 +14,12 @@ from pytest_django.fixtures import DjangoCaptureOnCommitCallbacks
 
 from portal.access import staff
 from portal.access.models import User
+from portal.access.session_store import SessionStore
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.retention.rules import find_rule
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
-from tests.support.sessions import SessionStore
 
 HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/staff/?q=bo"}
 

@@ -65,8 +65,7 @@ DECLARED = tomllib.loads(Path("portal/access/permissions.toml").read_text(encodi
 
 @dataclass(frozen=True)
 class Place:
-    """Where an input goes: `kind` is query, field, path, header, cookie, method, or word, a name that no view knows (in the
-    address, or in the form)."""
+    """Where an input goes: `kind` is query, field, path, header, cookie, method, or word (an unknown name)."""
 
     target: Target
     kind: str

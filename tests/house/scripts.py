@@ -18,17 +18,20 @@ from tests.house.hostile import FORM, Attempt, Reply, World, _routes
 from tests.support.append_only import _around
 
 MARK = "zqx"
-# What they do is seen in a browser: a variable, a request, a dialog. All end with an element of the ID `zqx`, or name it.
+# What they do is seen in a browser: a variable, a request, a dialog, or an element of the ID `zqx`.
 SCRIPTS = (
     "<i id=zqx>", "<script>zqx=1</script>", "<svg onload=zqx=1>", "<img src=x onerror=zqx=1>", "<b onclick=zqx>x",
     "<script>alert('zqx')</script>", '"><script>window.zqx=1</script>', "'><img src=x onerror=window.zqx=1>",
-    '" onfocus=window.zqx=1 autofocus x="', "' onmouseover=window.zqx=1 x='", "<script src=/zqx-beacon id=zqx></script>",
-    "<img src=/zqx-beacon id=zqx>", "<iframe src=/zqx-beacon id=zqx></iframe>", "<iframe srcdoc='<script>parent.zqx=1</script>'></iframe>",
-    "<link rel=stylesheet href=/zqx-beacon id=zqx>", "<style>@import '/zqx-beacon'</style>", "<object data=/zqx-beacon id=zqx></object>",
-    "<details open ontoggle=window.zqx=1>", "<video><source onerror=window.zqx=1></video>", "<body onload=window.zqx=1>",
-    "<div hx-get=/zqx-beacon hx-trigger=load id=zqx></div>", "<div hx-on:htmx:load=window.zqx=1></div>", "<base href=//zqx.example/>",
-    "<meta http-equiv=refresh content=0;url=/zqx-beacon>", "<form action=/zqx-beacon id=zqx><button autofocus>x</form>",
-    "</textarea><script>window.zqx=1</script>", "</title><script>window.zqx=1</script>", "--><script>window.zqx=1</script>",
+    '" onfocus=window.zqx=1 autofocus x="', "' onmouseover=window.zqx=1 x='",
+    "<script src=/zqx-beacon id=zqx></script>", "<img src=/zqx-beacon id=zqx>",
+    "<iframe src=/zqx-beacon id=zqx></iframe>", "<iframe srcdoc='<script>parent.zqx=1</script>'></iframe>",
+    "<link rel=stylesheet href=/zqx-beacon id=zqx>", "<style>@import '/zqx-beacon'</style>",
+    "<object data=/zqx-beacon id=zqx></object>", "<details open ontoggle=window.zqx=1>",
+    "<video><source onerror=window.zqx=1></video>", "<body onload=window.zqx=1>",
+    "<div hx-get=/zqx-beacon hx-trigger=load id=zqx></div>", "<div hx-on:htmx:load=window.zqx=1></div>",
+    "<base href=//zqx.example/>", "<meta http-equiv=refresh content=0;url=/zqx-beacon>",
+    "<form action=/zqx-beacon id=zqx><button autofocus>x</form>", "</textarea><script>window.zqx=1</script>",
+    "</title><script>window.zqx=1</script>", "--><script>window.zqx=1</script>",
     "</script><script>window.zqx=1</script>", "javascript:window.zqx=1//",
 )  # fmt: skip
 # Not texts of a person or a provider: names that the code gives, digests, and what is encrypted. A key of a route is
@@ -72,8 +75,9 @@ def fitting(n: int, room: int | None, *, tail: int = 0, without: str = "\0") -> 
 
 # Entries of JSON that hold a text whatever it looks like.
 WORDS = {
-    "name", "label", "message", "email", "company", "website", "title", "text", "reason", "note", "scope", "description",
-    "package", "scopes", "ip_allow_list", "tags", "warnings", "detail", "why", "host", "content", "account_text",
+    "name", "label", "message", "email", "company", "website", "title", "text", "reason", "note", "scope",
+    "description", "package", "scopes", "ip_allow_list", "tags", "warnings", "detail", "why", "host", "content",
+    "account_text",
 }  # fmt: skip
 
 

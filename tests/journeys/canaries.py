@@ -12,11 +12,12 @@ SHORTEST = 8  # a shorter value would be found by chance
 
 
 def forms(secret: str) -> dict[str, bytes]:
-    """Return a secret as it may be written: in clear, percent-encoded, in hexadecimal digits, in base64 at each place."""
+    """Return a secret as it may be written: in clear, percent-encoded, in hexadecimal digits, in base64."""
     raw = secret.encode()
     found = {
         "clear": raw, "reversed": raw[::-1], "hex": raw.hex().encode(), "HEX": raw.hex().upper().encode(),
-        "utf-16": secret.encode("utf-16-le"), "percent": quote(secret, safe="").encode(), "plus": quote_plus(secret).encode(),
+        "utf-16": secret.encode("utf-16-le"), "percent": quote(secret, safe="").encode(),
+        "plus": quote_plus(secret).encode(),
     }  # fmt: skip
     for before in range(3):
         padded = base64.b64encode(b"\x00" * before + raw)

@@ -155,10 +155,12 @@ def world(tmp_path: Path, postgres_server: Postgres) -> Iterator[World]:
         store.config_set("rdbcompression", "no")
         store.config_set("requirepass", word := made.plant("Redis password").replace("/", ""))
         made.planted["Redis password"] = word
+        of_database = made.plant("database password", "canary-of-the-database-91c7")
+        of_mail = urllib.parse.quote(made.plant("SMTP password"), safe="")
         services = {
-            "DATABASE_URL": postgres_server.url.replace("portal@", f"portal:{made.plant('database password', 'canary-of-the-database-91c7')}@"),
+            "DATABASE_URL": postgres_server.url.replace("portal@", f"portal:{of_database}@"),
             "REDIS_URL": redis.url.replace("redis://", f"redis://:{urllib.parse.quote(word, safe='')}@"),
-            "EMAIL_URL": f"smtp://mailer:{urllib.parse.quote(made.plant('SMTP password'), safe='')}@127.0.0.1:{mail.port}",
+            "EMAIL_URL": f"smtp://mailer:{of_mail}@127.0.0.1:{mail.port}",
             "OIDC_ISSUER": idp.issuer, "OIDC_CLIENT_ID": "postkeeper", "OIDC_CLIENT_SECRET": made.plant("OIDC secret"),
             "SECRET_KEY": made.plant("signing key") + "x" * 40, "AUDIT_KEY": made.plant("audit key") + "y" * 40,
             "FIELD_KEYS": "canary:" + made.plant("encryption key", base64.b64encode(secrets.token_bytes(32)).decode()),
@@ -202,10 +204,9 @@ def test_no_secret_is_left_anywhere(world: World, tmp_path: Path) -> None:
 
 def left_behind(world: World) -> dict[str, bytes]:
     """Return the dump of the database, Redis's files, what the processes wrote, what was reported, and all files."""
-    dump = subprocess.run(
-        [str(world.database._programs / "pg_dump"), "-h", "127.0.0.1", "-p", str(world.database.port), "-U", "portal", "postgres"],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
+    where = ["-h", "127.0.0.1", "-p", str(world.database.port), "-U", "portal", "postgres"]
+    program = str(world.database._programs / "pg_dump")
+    dump = subprocess.run([program, *where], check=True, capture_output=True).stdout
     assert b"COPY public.customers_operation" in dump
     Client.from_url(world.redis.url, password=world.planted["Redis password"]).save()
     places = {"the database": dump, "the database's log": (world.database.folder / "log").read_bytes()}
@@ -343,7 +344,7 @@ def single_sign_on(world: World) -> None:
 
 
 def crash(world: World, ada: Guest) -> None:
-    """Let a view fail with the form, the cookies and the headers of a request, and calls of web and worker with a key."""
+    """Let a view fail with the form, cookies and headers of a request, and calls of web and worker with a key."""
     portal, word = world.portal, world.planted["user password"]
     typed = Hidden(ada.get("/me/password/")).fields | {"current": word, "password": word, "again": word}
     assert ada.raw("/me/password/", typed, **{HEADER: "1"})[0] == 500
@@ -370,7 +371,8 @@ def test_a_planted_secret_is_found(how: str) -> None:
     secret = "cnry/of the+test?=91>>??"
     planted = {
         "base64+0": base64.b64encode(f"{secret}zz".encode()), "base64+1": base64.b64encode(f"a{secret}z".encode()),
-        "base64+2": base64.b64encode(f"ab{secret}".encode()), "base64url+1": base64.urlsafe_b64encode(f"a{secret}".encode()),
+        "base64+2": base64.b64encode(f"ab{secret}".encode()),
+        "base64url+1": base64.urlsafe_b64encode(f"a{secret}".encode()),
     }.get(how, forms(secret).get(how))  # fmt: skip
     assert planted
     assert hits({"it": secret}, {"a log": b"before " + planted + b" after"})

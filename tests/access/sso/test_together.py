@@ -14,13 +14,13 @@ from pytest_django import Settings
 
 from portal.access import links, staff
 from portal.access.models import User
+from portal.access.session_store import SessionStore
 from portal.access.sso import commands
 from portal.access.sso.identity import SsoIdentity
 from portal.access.sso.refusals import SsoRefused
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from tests.support.factories import UserFactory
-from tests.support.sessions import SessionStore
 from tests.support.together import rounds, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]

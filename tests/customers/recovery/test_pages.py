@@ -101,6 +101,7 @@ def test_a_list_that_cannot_be_scanned_is_released_with_a_reason(held: Recovery,
     _scanned(held, state="refused")
     assert "Release without a complete scan" in prose_of(admin.get("/recovery/"))
     assert "so none is made twice" in prose_of(admin.get(address))
+    assert admin.get(address, headers={"HX-Request": "true"}).status_code == 200  # a whole page, as it has no dialog
     refused = admin.post(address, {"reason": ""})
     assert refused.status_code == 422
     assert "Enter a reason." in prose_of(refused)

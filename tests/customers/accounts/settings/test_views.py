@@ -92,6 +92,11 @@ def test_before_the_first_reading_they_stand_as_asked(client: Client, person: Us
     assert "larkfield.example" in shown
 
 
+def test_settings_that_nobody_read_or_requested_are_empty(client: Client, person: User) -> None:
+    account = with_settings(connection=connection_with_keys(paused="person"), settings=None, desired_settings={})
+    assert client.get(f"/accounts/{account.public_id}/settings/").status_code == 200
+
+
 def test_a_change_that_runs_stands_beside_what_is(client: Client, person: User) -> None:
     account = with_settings()
     OperationFactory(account=account, kind="settings", payload={"changes": {"monthly_cap": 0}, "settings": LARK})
