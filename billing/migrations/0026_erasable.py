@@ -8,12 +8,8 @@ from portal.audit.triggers import AppendOnly
 class Migration(migrations.Migration):
     atomic = False  # on PostgreSQL, each table is locked for its own statement alone
 
-<<<<<<<< HEAD:billing/migrations/0026_erasable.py
     dependencies = [("billing", "0025_export_files"), ("audit", "0005_erasure_permits")]
-========
-    dependencies = [("billing", "0024_account_moves"), ("audit", "0005_erasure_permits")]
->>>>>>>> i22-privacy:billing/migrations/0025_erasable.py
-
+=
     operations = [
         AppendOnly("billing_decision", erasable=["reason"]),
         AppendOnly(
