@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     atomic = False  # on PostgreSQL, each table is locked for its own statement alone
 
     dependencies = [("billing", "0025_export_files"), ("audit", "0005_erasure_permits")]
-=
+
     operations = [
         AppendOnly("billing_decision", erasable=["reason"]),
         AppendOnly(
