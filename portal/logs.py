@@ -77,7 +77,7 @@ def _clean_named(name: str, value: Any, depth: int = 0) -> Any:
     return MASK if value and _SECRET_KEY.search(name) else _clean(value, depth)
 
 
-def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Mask by the name of a key and by the form of a value, at any depth. The last processor before rendering."""
     return {name: _clean_named(name, value) for name, value in event.items()}
 
@@ -123,7 +123,7 @@ def _formatter(*, json_lines: bool) -> dict[str, Any]:
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            redact,
+            mask_secrets,
             render,
         ],
     }

@@ -41,6 +41,7 @@ ON_BOTH = {
     "audit/expiry",
     "audit/redaction",
     "audit/tamperings",
+    "audit/together",
     "audit/recording",
     "billing/scaled_costs_migration",
     "billing/usage/pooled_sync",

@@ -21,7 +21,7 @@ from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from portal.audit import checkpoints, keys, redactions
-from portal.audit.content import COLUMNS, canonical, facts_of, seal_content
+from portal.audit.content import COLUMNS, canonical, event_facts, seal_content
 from portal.audit.keys import Signers
 from portal.audit.models import AuditCheckpoint, AuditEvent, AuditRedaction, AuditSeal
 
@@ -30,8 +30,7 @@ log = structlog.get_logger(__name__)
 GENESIS = checkpoints.GENESIS
 # Transactions commit out of order: an event may become visible after ones with higher ids were sealed.
 _LATE = 10_000
-_AT_ONCE = 2000
-_OF_SEAL = ("seq", "event_id", "prev_hash", "row_hash", "sealed_at", "key_id")
+_AT_ONCE = 500  # a query of SQLite takes 999 values
 
 
 class OutdatedKey(Exception):
@@ -71,8 +70,8 @@ def _seal_pending(limit: int) -> int:
     seals = []
     for event in recently_unsealed().order_by("id")[:limit]:
         seq += 1
-        seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.current_key_id())
-        seal.row_hash = prev = row_hash(seal, canonical(facts_of(event)))
+        seal = AuditSeal(seq=seq, event=event, prev_hash=prev, sealed_at=timezone.now(), key_id=keys.signing_key_id())
+        seal.row_hash = prev = row_hash(seal, canonical(event_facts(event)))
         seals.append(seal)
     AuditSeal.objects.bulk_create(seals)
     if seals:
@@ -83,7 +82,9 @@ def _seal_pending(limit: int) -> int:
 def recently_unsealed() -> QuerySet[AuditEvent]:
     """Return the events that the next sealing takes."""
     newest = AuditSeal.objects.order_by("-event_id").values_list("event_id", flat=True).first() or 0
-    return AuditEvent.objects.filter(seal__isnull=True, id__gt=newest - _LATE)
+    # Both tables from there on, so that a few thousand rows are read however long the chain is.
+    seal = AuditSeal.objects.filter(event_id__gt=newest - _LATE, event_id=OuterRef("pk"))
+    return AuditEvent.objects.filter(~Exists(seal), id__gt=newest - _LATE)
 
 
 @dataclass
@@ -124,8 +125,8 @@ def _verify_from(begin: AuditCheckpoint, *, head: str, at_most: int) -> ChainFin
 
 def _problems(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterator[str]:
     signers: Signers = {}
-    yield from checkpoints.problems(begin, signers)
-    yield from redactions.problems(signers, first=begin.first_redaction)
+    yield from checkpoints.checkpoint_problems(begin, signers)
+    yield from redactions.redaction_problems(signers, first=begin.first_redaction)
     check = SealCheck(signers)
     yield from _walk(found, begin, head, check)
     yield from check.unsealed_problems()
@@ -163,19 +164,22 @@ def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str, check: SealChe
 
 
 def sealed_events(*, at_once: int = _AT_ONCE) -> Iterator[Sealed]:
-    """Yield seals with the columns of their events and the newest redaction, in the order of the chain."""
-    names = [f"event__{name}" for name in COLUMNS]
-    # In the same query: an event and its redaction change together.
-    newest = AuditRedaction.objects.filter(event_id=OuterRef("event_id")).order_by("-n").values("n")[:1]
-    seals = AuditSeal.objects.order_by("seq").values_list(*_OF_SEAL, *names, Subquery(newest))
+    """Yield seals with the columns of their events and the newest redaction, in the order of the chain. A seal whose
+    event is missing is left out.
+
+    Seals and events are read one after the other, each by its index, however many there are.
+    """
     start = -1
-    while rows := list(seals.filter(seq__gt=start)[:at_once]):
-        redacted = redactions.by_number(row[-1] for row in rows)
-        for row in rows:
-            seal = AuditSeal(**dict(zip(_OF_SEAL, row, strict=False)))
-            facts = dict(zip(COLUMNS, row[len(_OF_SEAL) :], strict=False))
-            yield Sealed(seal, facts, redacted.get(row[-1]))
-        start = rows[-1][0]
+    while seals := list(AuditSeal.objects.filter(seq__gt=start).order_by("seq")[:at_once]):
+        # In the same query: an event and its redaction change together.
+        newest = AuditRedaction.objects.filter(event_id=OuterRef("pk")).order_by("-n").values("n")[:1]
+        events = AuditEvent.objects.order_by().filter(pk__in=[seal.event_id for seal in seals])
+        rows = {row[0]: row for row in events.values_list(*COLUMNS, Subquery(newest))}
+        redacted = redactions.by_number(row[-1] for row in rows.values())
+        for seal in seals:
+            if row := rows.get(seal.event_id):
+                yield Sealed(seal, dict(zip(COLUMNS, row, strict=False)), redacted.get(row[-1]))
+        start = seals[-1].seq
 
 
 class SealCheck:

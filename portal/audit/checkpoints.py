@@ -23,17 +23,17 @@ def newest() -> AuditCheckpoint:
     )
 
 
-def digest(checkpoint: AuditCheckpoint) -> str:
+def checkpoint_digest(checkpoint: AuditCheckpoint) -> str:
     """Return what the event that orders a checkpoint says of it."""
     return hashlib.sha256(lines("checkpoint", (getattr(checkpoint, name) for name in _FACTS))).hexdigest()
 
 
-def signature(checkpoint: AuditCheckpoint) -> str:
-    facts = (digest(checkpoint), checkpoint.at, checkpoint.ordered_by_id, checkpoint.key_id)
+def checkpoint_signature(checkpoint: AuditCheckpoint) -> str:
+    facts = (checkpoint_digest(checkpoint), checkpoint.at, checkpoint.ordered_by_id, checkpoint.key_id)
     return keys.sign(lines("checkpoint", facts), key_id=checkpoint.key_id)
 
 
-def problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
+def checkpoint_problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
     """Verify that checkpoints up to the last one follow each other, are signed, and were ordered by an event. Adds to
     `signers` under which keys."""
     orders: dict[int, Any] = dict(AuditEvent.objects.filter(verb=EXPIRED).values_list("pk", "after"))
@@ -43,7 +43,7 @@ def problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
         if each.n != number:
             yield f"Checkpoint {number} is missing. The next checkpoint is {each.n}."
             number = each.n
-        if each.signature != signature(each):
+        if each.signature != checkpoint_signature(each):
             yield f"Checkpoint {each.n} is forged or changed after it was signed."
         elif each.first_seq != first_seq + each.removed or each.first_redaction < first_redaction:
             yield f"Checkpoint {each.n} does not match the previous checkpoint."
@@ -56,7 +56,7 @@ def problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
             yield f"Checkpoint {each.n} is not in the audit log."
         elif order is None:
             signers.pop(each.ordered_by_id)
-        elif order.get("digest") != digest(each):
+        elif order.get("digest") != checkpoint_digest(each):
             yield f"Checkpoint {each.n} is not the one in the audit log."
     for order in orders.values():
         yield f"Checkpoint {order.get('checkpoint')}, which is in the audit log, was removed."

@@ -1,4 +1,4 @@
-"""What the signatures of the audit log cover, as bytes: the same on both databases, whatever the classes are called."""
+"""Content that signatures of the audit log cover, as bytes: the same on both databases, whatever classes are called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = (*SIGNED, *SIGNED_IDS, "at")
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
-def facts_of(event: AuditEvent) -> dict[str, Any]:
+def event_facts(event: AuditEvent) -> dict[str, Any]:
     return {name: getattr(event, name) for name in COLUMNS}
 
 
@@ -38,11 +38,11 @@ def canonical(facts: dict[str, Any]) -> bytes:
     signed = {name: facts[name] for name in SIGNED}
     for name in SIGNED_IDS:
         signed[name] = str(facts[name] or "")
-    signed["at"] = moment(facts["at"])
+    signed["at"] = iso_moment(facts["at"])
     return _encode(signed).encode()
 
 
-def moment(value: datetime) -> str:
+def iso_moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -50,16 +50,18 @@ def seal_content(seal: AuditSeal, content: bytes) -> bytes:
     """Return what the hash of a seal covers. A seal without key ID is of a release that signed less."""
     if not seal.key_id:
         return f"{seal.seq}\n{seal.prev_hash}\n".encode() + content
-    told = f"seal\n{seal.seq}\n{seal.prev_hash}\n{seal.key_id}\n{moment(seal.sealed_at)}\n"
+    told = f"seal\n{seal.seq}\n{seal.prev_hash}\n{seal.key_id}\n{iso_moment(seal.sealed_at)}\n"
     return told.encode() + content
 
 
 def redacted_content(seal: AuditSeal, content: bytes) -> bytes:
     """Return what the content hash of a redaction covers: the new content and all of the event's seal."""
-    told = f"redacted\n{seal.seq}\n{seal.prev_hash}\n{seal.row_hash}\n{seal.key_id}\n{moment(seal.sealed_at)}\n"
+    told = f"redacted\n{seal.seq}\n{seal.prev_hash}\n{seal.row_hash}\n{seal.key_id}\n{iso_moment(seal.sealed_at)}\n"
     return told.encode() + content
 
 
 def lines(kind: str, facts: Iterable[Any]) -> bytes:
     """Return named facts as bytes: one line each, none of which can contain a line break."""
-    return "\n".join([kind, *(moment(each) if isinstance(each, datetime) else str(each) for each in facts)]).encode()
+    return "\n".join(
+        [kind, *(iso_moment(each) if isinstance(each, datetime) else str(each) for each in facts)]
+    ).encode()

@@ -71,7 +71,7 @@ def _expire(command: Command, before: datetime, limit: int) -> int:
         from_at=min(times),
         until_at=max(times),
         first_redaction=kept or (AuditRedaction.objects.order_by("-n").values_list("n", flat=True).first() or 0) + 1,
-        key_id=keys.current_key_id(),
+        key_id=keys.signing_key_id(),
     )
     order = command.record(
         verb=checkpoints.EXPIRED,
@@ -79,13 +79,13 @@ def _expire(command: Command, before: datetime, limit: int) -> int:
         after={
             "checkpoint": made.n,
             "removed": made.removed,
-            "from": made.from_at.isoformat(),
-            "until": made.until_at.isoformat(),
-            "digest": checkpoints.digest(made),
+            "from": f"{made.from_at:%Y-%m-%d}",
+            "until": f"{made.until_at:%Y-%m-%d}",
+            "digest": checkpoints.checkpoint_digest(made),
         },
     )
     made.at, made.ordered_by_id = order.at, order.pk
-    made.signature = checkpoints.signature(made)
+    made.signature = checkpoints.checkpoint_signature(made)
     made.save(force_insert=True)
     for keep in _BEFORE:
         keep(ids)

@@ -56,7 +56,7 @@ def current_head() -> Head:
     )
 
 
-def compare(head: str) -> str:
+def compare_head(head: str) -> str:
     """Return what tells that the log is not a continuation of an earlier head, "seq:hash"; "" if it is.
 
     This compares one seal. That the seals before it are whole is what `verify_chain` verifies.

@@ -36,13 +36,13 @@ def keyring() -> dict[str, bytes]:
     return _keyring((settings.AUDIT_KEY, *settings.AUDIT_KEY_FALLBACKS))
 
 
-def current_key_id() -> str:
+def signing_key_id() -> str:
     return next(iter(keyring()))
 
 
 def sign(message: bytes, *, key_id: str = "") -> str:
     """Return the HMAC-SHA256 in hex, by default under the current key. An unknown key signs nothing: it returns ""."""
-    key = keyring().get(key_id or current_key_id())
+    key = keyring().get(key_id or signing_key_id())
     return hmac.digest(key, message, "sha256").hex() if key else ""
 
 

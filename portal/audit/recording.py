@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from portal.access.addresses import client_ip
 from portal.audit.verbs import VERBS
-from portal.logs import redact
+from portal.logs import mask_secrets
 
 if TYPE_CHECKING:
     from portal.access.models import User
@@ -69,8 +69,8 @@ def record(
         customer_id=getattr(customer, "public_id", None),
         customer_label=str(customer)[:200] if customer else "",
         account_id=getattr(account, "public_id", None),
-        before=redact(None, verb, dict(before or {})),
-        after=redact(None, verb, dict(after or {})),
+        before=mask_secrets(None, verb, dict(before or {})),
+        after=mask_secrets(None, verb, dict(after or {})),
         reason=reason,
         ip=client_ip(request) if request else None,
         request_id=getattr(request, "request_id", ""),

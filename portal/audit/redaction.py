@@ -19,7 +19,7 @@ from portal.access.models import User
 from portal.audit import keys, redactions
 from portal.audit.chain import seal_pending
 from portal.audit.checkpoints import EXPIRED
-from portal.audit.content import canonical, facts_of
+from portal.audit.content import canonical, event_facts
 from portal.audit.models import AuditEvent, AuditRedaction, AuditSeal
 from portal.audit.permits import permit_erasure
 from portal.audit.redactions import REDACTED
@@ -183,17 +183,17 @@ def _redact(command: Command, values: _Values, ids: list[int], last: int) -> int
     order = command.record(verb=REDACTED, obj=None, after={"events": len(made), **batch.facts()})
     for each in made:
         each.at, each.ordered_by_id = order.at, order.pk
-        each.signature = redactions.signature(each)
+        each.signature = redactions.redaction_signature(each)
     AuditRedaction.objects.bulk_create(made)
     log.info("audit redacted", events=len(made), last=batch.last)
     return len(made)
 
 
 def _redaction(event: AuditEvent, number: int) -> AuditRedaction:
-    seal, key_id = event.seal, keys.current_key_id()
+    seal, key_id = event.seal, keys.signing_key_id()
     # As the database returns it: verification reads it from there.
     event.refresh_from_db(fields=["before", "after"])
-    hashed = redactions.content_hash(seal, canonical(facts_of(event)), key_id=key_id)
+    hashed = redactions.content_hash(seal, canonical(event_facts(event)), key_id=key_id)
     return AuditRedaction(
         n=number, event=event, seq=seal.seq, row_hash=seal.row_hash, content_hash=hashed, key_id=key_id
     )

@@ -29,7 +29,7 @@ def fits(redaction: AuditRedaction, seal: AuditSeal, content: bytes) -> bool:
     return is_of_seal and redaction.content_hash == content_hash(seal, content, key_id=redaction.key_id)
 
 
-def signature(redaction: AuditRedaction) -> str:
+def redaction_signature(redaction: AuditRedaction) -> str:
     facts = [getattr(redaction, name) for name in (*_FACTS, "at", "ordered_by_id", "key_id")]
     return keys.sign(lines("redaction", facts), key_id=redaction.key_id)
 
@@ -56,7 +56,7 @@ def by_number(numbers: Iterable[int | None]) -> dict[int, AuditRedaction]:
     return AuditRedaction.objects.in_bulk(wanted) if wanted else {}
 
 
-def problems(signers: Signers, *, first: int) -> Iterator[str]:
+def redaction_problems(signers: Signers, *, first: int) -> Iterator[str]:
     """Verify that redactions from number `first` on are complete, signed, and ordered by events. Adds to `signers`
     under which keys."""
     orders: dict[int, Any] = dict(AuditEvent.objects.filter(verb=REDACTED).values_list("pk", "after"))
@@ -69,7 +69,7 @@ def problems(signers: Signers, *, first: int) -> Iterator[str]:
             if each.n != number:
                 yield f"Redaction {number} is missing. The next redaction is {each.n}."
                 number = each.n
-            if each.signature != signature(each):
+            if each.signature != redaction_signature(each):
                 yield f"Redaction {each.n} is forged or changed after it was signed."
             batch.add(each)
             signers.setdefault(order_id, set()).add(each.key_id)

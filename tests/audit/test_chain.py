@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from portal import audit
 from portal.audit import chain, keys
-from portal.audit.content import canonical, facts_of
+from portal.audit.content import canonical, event_facts
 from portal.audit.models import AuditEvent, AuditSeal
 from portal.audit.tasks import seal
 
@@ -157,8 +157,8 @@ def test_every_column_of_an_event_is_sealed() -> None:
 
 
 def _hash_of(facts: dict[str, Any]) -> str:
-    seal = AuditSeal(seq=1, prev_hash=chain.GENESIS, key_id=keys.current_key_id())
-    return chain.row_hash(seal, canonical(facts_of(AuditEvent(**facts))))
+    seal = AuditSeal(seq=1, prev_hash=chain.GENESIS, key_id=keys.signing_key_id())
+    return chain.row_hash(seal, canonical(event_facts(AuditEvent(**facts))))
 
 
 def test_a_cut_off_end_is_found_by_a_head_noted_before() -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from portal.audit import chain, keys
 from portal.audit.expiry import expire
-from portal.audit.head import compare, current_head
+from portal.audit.head import compare_head, current_head
 from portal.audit.models import AuditSeal
 from portal.audit.tasks import log_head
 from portal.commands import Command
@@ -35,7 +35,7 @@ def test_an_empty_log_has_a_head() -> None:
         "Sealed at: never",
         "Events: 0 sealed, 0 not sealed yet",
     ]
-    assert compare(str(current_head())) == ""
+    assert compare_head(str(current_head())) == ""
 
 
 def test_the_command_prints_head_time_count_and_key() -> None:
@@ -47,7 +47,7 @@ def test_the_command_prints_head_time_count_and_key() -> None:
         f"Head: 3:{seal.row_hash}",
         f"Sealed at: {seal.sealed_at:%Y-%m-%d %H:%M:%S} UTC",
         "Events: 3 sealed, 1 not sealed yet",
-        f"Key ID: {keys.current_key_id()}",
+        f"Key ID: {keys.signing_key_id()}",
     ]
 
 
@@ -74,19 +74,29 @@ def test_an_earlier_head_tells_that_the_end_was_cut() -> None:
 
 @pytest.mark.parametrize("typed", ["5", "x:y", "5:", ":", "-1:ab", "²:ab"])
 def test_what_is_no_head_is_refused(typed: str) -> None:
-    assert "is not a head" in compare(typed)
+    assert "is not a head" in compare_head(typed)
 
 
 def test_heads_around_a_checkpoint(time_machine: Any) -> None:
     write_old_events(time_machine, 6, days=400)
     heads = [f"{seal.seq}:{seal.row_hash}" for seal in AuditSeal.objects.order_by("seq")]
     expire(Command(actor=None), before=timezone.now() - timedelta(days=365), limit=3)
-    assert [compare(head) for head in heads[2:]] == [""] * 4
-    assert "Compare a head from seal 3 on" in compare(heads[1])
-    assert "does not match" in compare(f"3:{'0' * 64}")
+    assert [compare_head(head) for head in heads[2:]] == [""] * 4
+    assert "Compare a head from seal 3 on" in compare_head(heads[1])
+    assert "does not match" in compare_head(f"3:{'0' * 64}")
     printed = _printed()
     assert "Begins at seal 4. Events until" in printed
     assert "Events: 3 sealed" in printed
+
+
+def test_verification_says_what_it_read(time_machine: Any) -> None:
+    write_old_events(time_machine, 4, days=400)
+    first = AuditSeal.objects.get(seq=1)
+    expire(Command(actor=None), before=timezone.now() - timedelta(days=365), limit=2)
+    out = StringIO()
+    call_command("verify_audit", head=f"1:{first.row_hash}", stdout=out)
+    assert "Seal 1 was removed by retention" in out.getvalue()
+    assert "2 events sealed, from seal 3 on, 0 of them redacted, and 1 not sealed yet." in out.getvalue()
 
 
 def test_the_head_is_logged_every_hour() -> None:
@@ -95,7 +105,7 @@ def test_the_head_is_logged_every_hour() -> None:
     with capture_logs() as logs:
         log_head()
     (line,) = [each for each in logs if each["event"] == "audit head"]
-    assert (line["head"], line["events"], line["key_id"]) == (str(current_head()), 2, keys.current_key_id())
+    assert (line["head"], line["events"], line["key_id"]) == (str(current_head()), 2, keys.signing_key_id())
     entry = schedule()["log the head of the audit log"]
     assert (entry["task"], entry["schedule"]) == ("audit.log_head", 3600)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portal.audit import chain, keys
-from portal.audit.content import canonical, facts_of
+from portal.audit.content import canonical, event_facts
 from portal.audit.models import AuditSeal
 from tests.support.audit import behind_the_back, write_events
 
@@ -29,8 +29,8 @@ def _reseal(number: int, key: str, settings: Any) -> None:
     seal = AuditSeal.objects.select_related("event").get(seq=number)
     kept = (settings.AUDIT_KEY, *settings.AUDIT_KEY_FALLBACKS)
     _use(settings, key)
-    seal.key_id = keys.current_key_id()
-    made = chain.row_hash(seal, canonical(facts_of(seal.event)))
+    seal.key_id = keys.signing_key_id()
+    made = chain.row_hash(seal, canonical(event_facts(seal.event)))
     _use(settings, *kept)
     behind_the_back(
         f"UPDATE audit_auditseal SET key_id = '{seal.key_id}', row_hash = '{made}' WHERE seq = {number}"  # noqa: S608  own values
@@ -89,7 +89,7 @@ class TestSealsOfTheReleaseBefore:
         event = write_events(1)[0]
         seal = AuditSeal(seq=last.seq + 1 if last else 1, event=event, prev_hash=last.row_hash if last else "0" * 64)
         event.refresh_from_db()
-        seal.row_hash = chain.row_hash(seal, canonical(facts_of(event)))
+        seal.row_hash = chain.row_hash(seal, canonical(event_facts(event)))
         seal.save()
         _use(settings, *kept)
 

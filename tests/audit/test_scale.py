@@ -13,6 +13,7 @@ from datetime import timedelta
 from time import perf_counter, process_time
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from portal.audit import chain
@@ -60,6 +61,9 @@ def test_a_large_log_is_sealed_verified_and_redacted_fast(time_machine: object) 
         while chain.seal_pending(limit=1000):
             pass
         time_machine.move_to(timezone.now() + timedelta(days=390))  # type: ignore[attr-defined]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE audit_auditevent, audit_auditseal")  # as the server does by itself
     with _at_least(3000, "verify", lambda: EVENTS):
         assert chain.verify_chain().problems == []
     with _at_least(2000, "redact, events looked at", lambda: EVENTS):

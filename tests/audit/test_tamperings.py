@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from portal.access.models import User
 from portal.audit import chain, checkpoints, keys, redactions
-from portal.audit.content import canonical, facts_of
+from portal.audit.content import canonical, event_facts
 from portal.audit.expiry import expire
 from portal.audit.models import AuditCheckpoint, AuditEvent, AuditRedaction, AuditSeal
 from portal.audit.redaction import redact
@@ -45,6 +45,7 @@ class Log:
 
     now: dict[str, Rows]
     before: dict[str, Rows]
+    between: Rows  # the events before the last redaction
     heads: list[str]  # earlier ones
 
 
@@ -82,7 +83,7 @@ class Tamperer:
 
     def order(self, model: type[models.Model]) -> int | None:
         """Return an event that ordered other rows of the model, or None."""
-        return self.chance.choice([None, self.chance.choice(self.rows(model))["ordered_by_id"]])
+        return self.chance.choice([None, *sorted({row["ordered_by_id"] for row in self.rows(model)})])
 
     def event(self, event_id: int) -> dict[str, Any]:
         return next(row for row in self.rows(AuditEvent) if row["id"] == event_id)
@@ -224,6 +225,16 @@ def replay_a_row(by: Tamperer) -> None:
     by.delete(AuditRedaction, by.chance.choice([[], of_event, [redaction], of_batch, of_event + of_batch]))
 
 
+def undo_the_last_redaction(by: Tamperer) -> None:
+    """Put the content back that all events of the last batch had, without a trace of the batch in its own table."""
+    batch = by.rows(AuditRedaction)[-1]["ordered_by_id"]
+    rows = [row for row in by.rows(AuditRedaction) if row["ordered_by_id"] == batch]
+    by.delete(AuditRedaction, rows)
+    for was in by.log.between:
+        if was["id"] in {row["event_id"] for row in rows}:
+            by.update(AuditEvent, was, **{name: value for name, value in was.items() if name != "id"})
+
+
 def replay_a_redaction(by: Tamperer) -> None:
     """Repeat an old redaction as the newest one, or put it in the place of another."""
     one, two = by.chance.sample(by.rows(AuditRedaction), 2)
@@ -278,13 +289,13 @@ def forge_a_redaction(by: Tamperer) -> None:
     at, row = timezone.now(), AuditRedaction(event=event, n=by.rows(AuditRedaction)[-1]["n"] + 1)
     row.seq, row.row_hash, row.at = seal.seq, seal.row_hash, at
     with _with_key(key):
-        row.key_id = keys.current_key_id()
-        row.content_hash = redactions.content_hash(seal, canonical(facts_of(event)), key_id=row.key_id)
+        row.key_id = keys.signing_key_id()
+        row.content_hash = redactions.content_hash(seal, canonical(event_facts(event)), key_id=row.key_id)
         batch = redactions.Batch()
         batch.add(row)
         row.ordered_by_id = by.order(AuditRedaction) or _forged_order(redactions.REDACTED, events=1, **batch.facts())
-        row.signature = redactions.signature(row)
-    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.current_key_id()
+        row.signature = redactions.redaction_signature(row)
+    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.signing_key_id()
     row.save(force_insert=True)
 
 
@@ -297,12 +308,12 @@ def forge_a_checkpoint(by: Tamperer) -> None:
     row = AuditCheckpoint(n=3, first_seq=last.first_seq + len(cut), prev_hash=cut[-1]["row_hash"], removed=len(cut))
     row.from_at, row.until_at, row.first_redaction = last.until_at, timezone.now(), last.first_redaction
     with _with_key(key):
-        row.key_id, row.at = keys.current_key_id(), timezone.now()
+        row.key_id, row.at = keys.signing_key_id(), timezone.now()
         row.ordered_by_id = by.order(AuditCheckpoint) or _forged_order(
-            checkpoints.EXPIRED, checkpoint=3, digest=checkpoints.digest(row)
+            checkpoints.EXPIRED, checkpoint=3, digest=checkpoints.checkpoint_digest(row)
         )
-        row.signature = checkpoints.signature(row)
-    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.current_key_id()
+        row.signature = checkpoints.checkpoint_signature(row)
+    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.signing_key_id()
     row.save(force_insert=True)
 
 
@@ -316,18 +327,18 @@ def seal_anew(by: Tamperer) -> None:
     at = by.chance.randint(0, len(seals) - 1)
     by.update(AuditEvent, {"id": seals[at]["event_id"]}, reason="forged")
     with _with_key(key):
-        prev, key_id = seals[at]["prev_hash"], keys.current_key_id()
+        prev, key_id = seals[at]["prev_hash"], keys.signing_key_id()
         for seal in AuditSeal.objects.filter(seq__gte=seals[at]["seq"]).order_by("seq").select_related("event"):
             seal.prev_hash, seal.key_id = prev, key_id
-            prev = chain.row_hash(seal, canonical(facts_of(seal.event)))
+            prev = chain.row_hash(seal, canonical(event_facts(seal.event)))
             by.update(AuditSeal, {"id": seal.pk}, prev_hash=seal.prev_hash, key_id=key_id, row_hash=prev)
 
 
 KINDS: list[Callable[[Tamperer], None]] = [
     change_a_column, change_a_column, change_a_column, change_a_column, delete_events, delete_seals,
     delete_the_beginning, delete_and_renumber, cut_the_end, swap_events, swap_contents, swap_seals, insert_an_event,
-    insert_an_old_event, replay_a_row, replay_a_redaction, delete_redactions, replay_a_checkpoint, delete_checkpoints,
-    forge_a_redaction, forge_a_checkpoint, seal_anew,
+    insert_an_old_event, replay_a_row, undo_the_last_redaction, replay_a_redaction, delete_redactions,
+    replay_a_checkpoint, delete_checkpoints, forge_a_redaction, forge_a_checkpoint, seal_anew,
 ]  # fmt: skip
 
 
@@ -372,8 +383,9 @@ def log(time_machine: Any, settings: Any) -> Log:
     write_old_events(time_machine, 10, days=90, start=100, actor=ada, request=request, reason="Ada and Bo")
     write_old_events(time_machine, 10, days=60, start=200, before={"email": "ada@portal.example"})
     _add(before, _rows())
-    for words in (["ada@portal.example", "Ada"], ["Bo"]):
-        redact(nobody, words=words, user=ada)
+    redact(nobody, words=["ada@portal.example", "Ada"], user=ada)
+    between = _rows()["audit_auditevent"]
+    redact(nobody, words=["Bo"])
     write_events(4, start=300)
     chain.seal_pending()
     assert expire(nobody, before=now - timedelta(days=400), limit=100) == 6
@@ -382,7 +394,7 @@ def log(time_machine: Any, settings: Any) -> Log:
     write_events(2, start=500)  # not sealed yet
     _add(before, _rows())
     heads = [f"{row['seq']}:{row['row_hash']}" for row in before["audit_auditseal"]]
-    return Log(_rows(), before, heads)
+    return Log(_rows(), before, between, heads)
 
 
 def _missed(log: Log, seed: int) -> str:

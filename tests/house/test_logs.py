@@ -106,7 +106,7 @@ def test_what_is_hidden_of_a_text(text: str, expected: str) -> None:
     ],
 )  # fmt: skip
 def test_a_value_with_a_secret_name_is_hidden_at_any_depth(name: str) -> None:
-    event = logs.redact(None, "info", {"event": "x", name: "plain", "deep": [{"a": {name: "plain"}}]})
+    event = logs.mask_secrets(None, "info", {"event": "x", name: "plain", "deep": [{"a": {name: "plain"}}]})
     assert event == {"event": "x", name: logs.MASK, "deep": [{"a": {name: logs.MASK}}]}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from portal.audit.checkpoints import newest
-from portal.audit.head import compare, current_head
+from portal.audit.head import compare_head, current_head
 
 
 class Command(BaseCommand):
@@ -24,6 +24,6 @@ class Command(BaseCommand):
         if begin.n:
             self.stdout.write(f"Begins at seal {begin.first_seq}. Events until {begin.until_at:%Y-%m-%d} were removed.")
         if options["verify"]:
-            if problem := compare(options["verify"]):
+            if problem := compare_head(options["verify"]):
                 raise CommandError(problem)
             self.stdout.write(f"The log continues {options['verify'].partition(':')[0]}. To verify it: verify_audit")

@@ -18,7 +18,13 @@ class Command(BaseCommand):
         found = chain.verify_chain(head=options["head"])
         for problem in found.problems:
             self.stderr.write(problem)
-        self.stdout.write(f"{found.sealed} events sealed, {found.unsealed} not sealed yet. Head: {found.head}")
+        for note in found.notes:
+            self.stdout.write(note)
+        count = found.sealed - found.first + 1
+        self.stdout.write(
+            f"{count} events sealed, from seal {found.first} on, {found.redacted} of them redacted, "
+            f"and {found.unsealed} not sealed yet. Head: {found.head}"
+        )
         if found.problems:
             raise CommandError("The audit log has been altered.")
         self.stdout.write("The audit log is intact.")
