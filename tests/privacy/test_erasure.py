@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -185,6 +186,7 @@ class TestATeamMember:
             f"Erased person {request.code}", f"erased-{request.code.lower()}@erased.invalid",
         )  # fmt: skip
         assert (row.has_usable_password(), row.session_epoch, row.is_active) == (False, epoch + 1, False)
+        assert Session.objects.count() == 0
         assert UserSession.objects.count() + EmailAddress.objects.count() == 0
         assert Note.objects.get().author.name == row.name
         assert request.found["usersessions.UserSession"] == {"removed": 1}
@@ -253,6 +255,21 @@ class TestAWorkerThatIsKilled:
         assert (SubjectRequest.objects.get().state, SubjectRequest.objects.get().error) == ("failed", "ValueError")
         assert erased(SubjectRequest.objects.get()).state == "erased"
         assert traces() == []
+
+
+def test_a_row_that_appears_once_is_erased_in_a_second_round(customer: Customer) -> None:
+    request = searched()
+    commands.start_erasure(command(), request=request, typed=EMAIL)
+    late: list[Note] = []
+
+    def adds(*_: object) -> dict[str, int]:
+        late.append(late[0] if late else Note.objects.create(customer=customer, author=admin(), text=f"Late: {EMAIL}"))
+        return {}
+
+    with patch.object(worker, "erase_member", adds):
+        ended = settled(request)
+    assert (len(late), sum(counts.get("left", 0) for counts in ended.found.values())) == (2, 0)
+    assert traces() == []
 
 
 def test_a_row_that_appears_meanwhile_is_found_by_the_last_look(customer: Customer) -> None:
