@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -224,9 +225,10 @@ class TestTheEnd:
             desk.round()
             desk.pass_time(3)
             made.refresh_from_db()
-        desk.sandbox.admin.arm("status-404", "aha-keys")
+        desk.sandbox.admin.arm("status-404", "aha-keys", count=None)
         made = work(desk, made)
         assert (made.state, summary(desk, made).unchecked) == ("ended", 1)
+        assert desk.now - made.checked_from >= timedelta(minutes=10)
 
     def test_it_waits_for_no_review(self, desk: SubDesk, account: Account) -> None:
         key_at_provider(desk, account)
