@@ -219,10 +219,15 @@ SINKS = {
 }
 
 
+# The policy of trusted types is what looks at markup before the browser takes it.
+LOOKS_AT_MARKUP = "trusted-types.js"
+
+
 @pytest.mark.parametrize("what", SINKS)
 def test_no_script_of_ours_uses(what: str) -> None:
+    searched = [path for path in SCRIPTS if not (what == "markup from text" and path.name == LOOKS_AT_MARKUP)]
     found = [
-        f"{path.name}: {match.group()}" for path in SCRIPTS for match in re.finditer(SINKS[what], path.read_text())
+        f"{path.name}: {match.group()}" for path in searched for match in re.finditer(SINKS[what], path.read_text())
     ]
     assert found == []
 
