@@ -9,8 +9,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from portal import texts
 from portal.privacy.matching import Words
-from portal.texts import Text, add_wordings
+from portal.texts import Text
 
 MAIL, NAME = "ann.lee@northwind.example", "Ann Zoë Lee"
 PSEUDONYM = {MAIL: "erased-7f3a@erased.invalid", NAME: "Erased person 7F3A"}
@@ -79,8 +80,8 @@ def test_json_stays_json_and_keeps_everything_else(words: Words) -> None:
     }  # fmt: skip
 
 
-def test_a_stored_sentence_keeps_its_code(words: Words) -> None:
-    add_wordings({"test.greeting": "Hello %(name)s"})
+def test_a_stored_sentence_keeps_its_code(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(texts._wordings, "test.greeting", "Hello %(name)s")
     replaced = words.replaced(Text("test.greeting", {"name": NAME}))
     assert isinstance(replaced, Text)
     assert (replaced.code, replaced.params) == ("test.greeting", {"name": "Erased person 7F3A"})
