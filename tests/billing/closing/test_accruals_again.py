@@ -152,8 +152,8 @@ def test_accruals_equal_a_second_calculation(seed: int, time_machine: Any) -> No
     by_account = {store(one, connections[one.zone]): one for one in ones}
     answer = client_of().get(reverse("billing:month-accruals-export", args=["2026-11"]))
     rows = rows_of(b"".join(answer))
-    for account, one in by_account.items():
-        found = [row for row in rows if row["account"] == account]
+    for name, one in by_account.items():
+        found = [row for row in rows if row["account"] == name]
         there = sorted((row["text"][:4], row["amount"]) for row in found if row["entry"] == "accrual")
         back = sorted((row["text"][:4], row["amount"]) for row in found if row["entry"] == "reversal")
         assert there == expected(one), one
