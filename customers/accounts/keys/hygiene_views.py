@@ -51,7 +51,9 @@ def keys_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"api-keys-{timezone.now():%Y-%m-%d}.csv"
-    return recorded_download(request, name, table(HEADER, key_export_rows(filters)), verb="keys.exported", filters=filters)
+    return recorded_download(
+        request, name, table(HEADER, key_export_rows(filters)), verb="keys.exported", filters=filters
+    )
 
 
 @require_http_methods(["GET", "POST"])
