@@ -101,6 +101,7 @@ def test_a_failed_erasure_says_why_and_what_to_do(client: Client) -> None:
     page = prose_of(client.get(request.get_absolute_url()))
     for said in ("The erasure failed", "with the error OperationalError", "Start the erasure again", "Erase data"):
         assert said in page
+    assert "No data about this person" not in page
     SubjectRequest.objects.filter(pk=request.pk).update(position={})
     page = prose_of(client.get(request.get_absolute_url()))
     assert "The request failed" in page
