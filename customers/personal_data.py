@@ -268,7 +268,9 @@ def _reasons(subject: Any) -> Iterable[str]:
         ) % {"customer": each.customer, "provider": each.provider_label}
     pks = accounts.values("pk")
     for operation in Operation.objects.open().filter(account__in=pks)[:20]:
-        yield _("Operation %(code)s isn't finished.") % {"code": operation.code}
+        yield _("Operation %(code)s isn't finished. Wait until it is, or resolve it on its page.") % {
+            "code": operation.code
+        }
     if Schedule.objects.filter(account__in=pks, state=Schedule.State.WAITING).exists():
         yield _("A change of an account is scheduled. Cancel it first.")
     remote = RemoteAccount.objects.alias(folded=Lower("email")).filter(folded__in=spelled, gone_at=None)
@@ -278,11 +280,13 @@ def _reasons(subject: Any) -> Iterable[str]:
 
 def _unfinished_of_member(user: Any) -> Iterable[str]:
     for operation in Operation.objects.open().filter(requested_by=user)[:20]:
-        yield _("Operation %(code)s isn't finished.") % {"code": operation.code}
+        yield _("Operation %(code)s isn't finished. Wait until it is, or resolve it on its page.") % {
+            "code": operation.code
+        }
     if AccountImport.objects.filter(asked_by=user, finished_at=None).exists():
-        yield _("An import of existing accounts isn't finished.")
+        yield _("An import of existing accounts isn't finished. Finish it or cancel it first.")
     if ChangeSet.objects.filter(requested_by=user, finished_at=None).exclude(state=ChangeSet.State.PLANNED).exists():
-        yield _("A bulk change isn't finished.")
+        yield _("A bulk change isn't finished. Wait until it is, or cancel it first.")
 
 
 describes_contacts(_contact)

@@ -28,7 +28,7 @@ NEEDS = {
 }
 WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag", "old": "old"}
 OLD_KEYS = [
-    (LATER, gettext_lazy("By a bulk change of their own, after the customers have switched to the new keys")),
+    (LATER, gettext_lazy("Later, in another bulk change, once the customers use the new keys")),
     (THEN, gettext_lazy("As soon as the new key exists. Anything still using the old key stops working.")),
 ]
 

@@ -86,6 +86,12 @@ class DayFilters(ListFilters):
         return max(days, default=None)
 
     @property
+    def typed_days(self) -> list[str]:
+        """Return the days for the form. A refused one stays in it, so that it can be corrected."""
+        days = [day_or_none(self.query.get(name, "")) for name in ("from", "to")]
+        return [day.isoformat() if day else "" for day in days]
+
+    @property
     def narrowed(self) -> bool:
         return bool(self.in_words() or self.lists_nothing)
 
@@ -180,6 +186,12 @@ class AuditEntry:
     @property
     def is_automatic(self) -> bool:
         return self.event.actor_id is None and self.event.verb not in BY_VISITORS
+
+    @property
+    def lacks_reason(self) -> bool:
+        """True for an access whose reason nobody entered. An export has its filters instead."""
+        verb = VERBS.get(self.event.verb)
+        return bool(verb and verb.access not in ("", "export")) and not self.reason
 
     @property
     def day(self) -> date:

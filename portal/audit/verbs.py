@@ -198,7 +198,7 @@ VERBS: dict[str, Verb] = {
     "retention.applied": Verb(_("Retention rules applied"), "history"),
     "personal_data.searched": Verb(_("Personal data searched"), "search"),
     "personal_data.export_requested": Verb(_("Personal data export requested"), "download"),
-    "personal_data.export_downloaded": Verb(_("Personal data export downloaded"), "download"),
+    "personal_data.export_downloaded": Verb(_("Personal data export downloaded"), "download", access="export"),
     "personal_data.erasure_requested": Verb(_("Personal data erasure requested"), "trash", alerts=True),
     "personal_data.erased": Verb(_("Personal data erased"), "trash"),
     "personal_data.request_expired": Verb(_("Personal data request expired"), "clock"),

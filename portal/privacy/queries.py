@@ -39,6 +39,7 @@ class SubjectPage:
     rows: int
     left: int
     percent: int
+    is_erasure: bool
 
 
 def recent_requests() -> QuerySet[SubjectRequest]:
@@ -55,6 +56,8 @@ def subject_page(request: SubjectRequest) -> SubjectPage:
     places = [_place(tables[model], counts, request) for model, counts in request.found.items() if model in tables]
     places.sort(key=lambda each: -(each.rows + each.changed + each.kept))
     kept = [(each.name, reason) for each in places for reason in each.reasons]
+    # A failed request keeps its position: only an erasure has phases.
+    is_erasure = request.state in ("erasing", "erased") or "phase" in request.position
     words, names_alone = (list(subject.words), list(subject.names_alone)) if subject else ([], [])
     return SubjectPage(
         subject.title if subject else "",
@@ -65,6 +68,7 @@ def subject_page(request: SubjectRequest) -> SubjectPage:
         sum(each.rows for each in places),
         sum(each.left for each in places),
         _percent(request, len(tables)),
+        is_erasure,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from portal.edits import EditForm
 from portal.retention.periods import MOST_DAYS
@@ -21,7 +21,7 @@ class PeriodForm(EditForm):
 
     def __init__(self, *args: Any, rule: RetentionRule, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        texts = [_("At least %(n)d.") % {"n": rule.least}]
+        texts = [ngettext("At least %(n)d day.", "At least %(n)d days.", rule.least) % {"n": rule.least}]
         if rule.may_keep:
             texts.append(_("Leave it empty to keep these rows permanently."))
         self.fields["days"] = forms.IntegerField(

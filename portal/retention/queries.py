@@ -24,7 +24,7 @@ class RetentionRow:
 
     @property
     def period_label(self) -> str:
-        return _("Removed once they end") if self.rule.is_fixed else period_label(self.days)
+        return _("Once they end") if self.rule.is_fixed else period_label(self.days)
 
     @property
     def due_text(self) -> str:
@@ -43,8 +43,8 @@ class RunRow:
 
 def period_label(days: int | None) -> str:
     if days is None:
-        return _("Permanently")
-    return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
+        return _("Never")
+    return ngettext("%(n)s day", "%(n)s days", days) % {"n": number_text(days)}
 
 
 def count_text(n: int) -> str:

@@ -68,7 +68,7 @@ def form_errors(*given: Any) -> dict[str, Any]:
     every: list[forms.BaseForm] = []
     for each in given:
         every += [each] if isinstance(each, forms.BaseForm) else each or []
-    fields = [form[name] for form in every for name in form.errors if name in form.fields]
+    fields = [form[name] for form in every for name in form.fields if name in form.errors]
     hidden = [error for bound in fields if bound.is_hidden for error in bound.errors]
     return {
         "fields": [bound for bound in fields if not bound.is_hidden],

@@ -92,6 +92,29 @@ def test_a_row_tells_who_when_why_and_from_where(page: Client, cleo: User, accou
     assert "Larkfield Outdoor" in text
 
 
+def test_an_access_without_a_reason_says_so(page: Client, cleo: User, account: Account) -> None:
+    audit.record(actor=cleo, verb="key.secret_shown", obj=OperationFactory(account=account), after={"key_id": "k1"})
+    text = page.get("/audit/access/").content.decode()
+    assert "No reason entered" in text
+    assert "None entered" in text
+    audit.record(actor=cleo, verb="customers.exported", obj=None, after={"filters": ["State: Active"]})
+    assert page.get("/audit/access/?kind=export").content.decode().count("None entered") == 0
+
+
+def test_an_account_is_linked_once(page: Client, cleo: User, account: Account) -> None:
+    audit.record(actor=cleo, verb="account.signed_in_as", obj=account, reason="Sender check.")
+    details = page.get("/audit/access/").content.decode().split("pk-log-body")[1].split("</details>")[0]
+    assert details.count(f'href="/accounts/{account.public_id}/"') == 1
+
+
+def test_a_refused_day_stays_in_the_form(page: Client) -> None:
+    answer = page.get("/audit/access/", {"from": "2026-12-30", "to": "2026-01-01"})
+    assert answer.status_code == 400
+    text = answer.content.decode()
+    assert all(f'value="{day}"' in text for day in ("2026-12-30", "2026-01-01"))
+    assert "<b>" not in page.get("/audit/access/", {"from": "<b>x"}).content.decode().split("audit-from")[1][:300]
+
+
 def test_days_and_people_narrow_the_list(page: Client, cleo: User, auditor: User, account: Account) -> None:
     now = timezone.now()
     for days, actor in ((0, cleo), (5, auditor), (20, cleo)):

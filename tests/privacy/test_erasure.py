@@ -132,7 +132,10 @@ class TestWhatBlocks:
         commands.start_erasure(command(), request=request, typed=EMAIL)
         operation = OperationFactory(account=Account.objects.get(), state="queued")
         stopped = settled(request)
-        assert (stopped.state, stopped.blocked) == ("found", [f"Operation {operation.code} isn't finished."])
+        assert (stopped.state, stopped.blocked) == (
+            "found",
+            [f"Operation {operation.code} isn't finished. Wait until it is, or resolve it on its page."],
+        )
         assert Customer.objects.get().email == EMAIL
 
     def test_an_active_team_member(self) -> None:

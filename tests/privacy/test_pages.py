@@ -9,6 +9,7 @@ from django.urls import reverse
 from customers.models import Customer
 from portal.audit.models import AuditEvent
 from portal.privacy.models import SubjectRequest
+from tests.customers.page_helpers import prose_of
 from tests.privacy.planted import EMAIL, LAST, admin, gone_account, planted_customer, searched, settled
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.people import sign_in
@@ -90,6 +91,28 @@ def test_the_list_shows_requests_and_their_states(client: Client) -> None:
     assert request.code in page
     assert "Searched" in page
     assert EMAIL not in page
+
+
+def test_a_failed_erasure_says_why_and_what_to_do(client: Client) -> None:
+    gone_account()
+    request = searched()
+    fields = {"state": "failed", "tries": 5, "error": "OperationalError", "position": {"phase": "tables"}, "found": {}}
+    SubjectRequest.objects.filter(pk=request.pk).update(**fields)
+    page = prose_of(client.get(request.get_absolute_url()))
+    for said in ("The erasure failed", "with the error OperationalError", "Start the erasure again", "Erase data"):
+        assert said in page
+    assert "No data about this person" not in page
+    SubjectRequest.objects.filter(pk=request.pk).update(position={})
+    page = prose_of(client.get(request.get_absolute_url()))
+    assert "The request failed" in page
+    assert "Nothing was changed." in page
+
+
+def test_a_search_without_a_row_says_what_to_do(client: Client) -> None:
+    page = prose_of(client.get(searched().get_absolute_url()))
+    assert "No data about this person" in page
+    assert "Export data" in page
+    assert "Erase data" not in page
 
 
 def test_a_running_request_is_not_started_twice(client: Client) -> None:

@@ -58,7 +58,8 @@ class TestThePage:
             assert str(each.label) in said
             assert str(each.keeps) in said
         assert "No runs yet" in said
-        assert "not counted" in said
+        assert "Not counted yet" in said
+        assert "The first run only counts" in said
 
     def test_it_shows_runs_and_the_next_one(self, admin: Client) -> None:
         rows.retention_run(timezone.now() - 2 * DAY)
@@ -88,6 +89,14 @@ class TestThePage:
     @pytest.mark.parametrize("role", ["finance", "customer_success"])
     def test_others_see_nothing(self, client: Client, role: str) -> None:
         assert sign_in(client, UserFactory(role=role)).get("/retention/").status_code == 403
+
+    def test_a_rule_that_keeps_its_rows_says_never(self, admin: Client) -> None:
+        change("audit_events", 730, confirmed=True)
+        assert "Retention period: Audit log" in admin.get("/retention/audit_events/").content.decode()
+        assert "730 days" in admin.get("/retention/").content.decode()
+        change("audit_events", None)
+        assert queries.retention_row(rule("audit_events")).period_label == "Never"
+        assert queries.retention_row(rule("sessions")).period_label == "Once they end"
 
     def test_large_counts_are_rounded(self) -> None:
         assert queries.count_text(rules.COUNTED + 1) == "more than 100,000"

@@ -38,6 +38,7 @@ def keys_list(request: HttpRequest) -> HttpResponse:
         "kept": filters.kept(),
         "query": request.GET.urlencode(),
         "default_sort": hygiene.DEFAULT_SORT,
+        "most": bulk_commands.MOST,
         "supported": Connection.objects.filter(kind__in=KINDS_WITH_KEYS).exists(),
         "may_drill": all(person(request).may(each) for each in (Permission.CHANGE_IN_BULK, Permission.DELETE_KEY)),
     }
@@ -77,4 +78,5 @@ def key_drill(request: HttpRequest) -> HttpResponse:
             return go_to(request, "customers:bulk", made.public_id)
     context = {"form": form, "filters": filters, "query": request.GET.urlencode(), "most": bulk_commands.MOST}
     context["count"] = filters.keys.order_by()[: bulk_commands.MOST + 1].count() if filters.is_narrowed else 0
+    context["too_many"] = context["count"] > bulk_commands.MOST
     return render(request, "customers/keys/drill.html", context, status=422 if request.method == "POST" else 200)

@@ -97,8 +97,8 @@ class TestResult:
         made = listed(desk, account)
         assert act(staff, made, "submit").status_code == 303
         words = page(staff, work(desk, made))
-        assert "0 of 1 old keys still alive" in words
-        assert "Counted from lists read" in words
+        assert "0 of 1 old keys still work" in words
+        assert "Checked at the provider" in words
         assert "Rotated" in words
         assert "1 secret to reveal" in words
 
@@ -106,8 +106,9 @@ class TestResult:
         old = key_at_provider(desk, account)
         made = drilled(desk, account, old="later")
         words = page(staff, made)
-        assert "1 of 1 old keys still alive" in words
+        assert "1 of 1 old keys still work" in words
         assert "Delete 1 old key" in words
+        assert "You preview the deletion first." in words
         assert act(staff, made, "old").status_code == 303
         delete = ChangeSet.objects.get(kind="key_delete")
         assert list(delete.items.values_list("account_id", "key_id")) == [(account.pk, old)]
@@ -127,7 +128,7 @@ class TestResult:
         Operation.objects.filter(kind="key_delete").update(state="failed")
         AccountKey.objects.filter(key_id=key).update(gone_at=None)
         words = page(staff, made)
-        assert "Failed, still alive" in words
+        assert "Failed, still works" in words
         assert "Open the operation to see why, then create another bulk change for this key." in words
 
     def test_it_names_keys_without_a_secret_and_all_others(
@@ -167,7 +168,7 @@ class TestSecrets:
             key_at_provider(desk, account, f"Shop {n}")
         made = drilled(desk, account)
         address, shown = self.address(made), []
-        assert "3 secrets wait for you." in prose_of(staff.get(address))
+        assert "You can reveal 3 secrets." in prose_of(staff.get(address))
         for left in (1, 0):
             answer = staff.post(address, **HTMX)
             assert answer.headers["Cache-Control"] == "no-store"
@@ -178,7 +179,7 @@ class TestSecrets:
             assert desk.connect(desk.connection).sending(account.ref, secret).domains() == []
         assert AuditEvent.objects.filter(verb="key.secret_shown").count() == 3
         words = text_of(staff.get(address))
-        assert "No secret of this bulk change waits for you." in words
+        assert "There is no secret of this bulk change that you can reveal." in words
         assert "aha-sk-" not in words
 
     def test_they_are_the_requesters_alone(self, desk: SubDesk, client: Client, account: Account) -> None:

@@ -51,6 +51,27 @@ def rows() -> set[tuple[int, str]]:
     return set(made.items.values_list("account_id", "key_id"))
 
 
+class TestThePage:
+    def test_more_keys_than_fit_say_to_narrow(
+        self, staff: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("customers.bulk.commands.MOST", 1)
+        for name in ("web", "web2"):
+            key_of(account, name)
+        said = prose_of(staff.get(URL + "?finding=never"))
+        assert "The filtered list has more than 1 keys." in said
+        assert "Go back and narrow the list." in said
+        listed = prose_of(staff.get("/keys/?finding=never"))
+        assert "narrow it to 1 keys" in listed
+        assert "Rotate or delete all" not in listed
+
+    def test_errors_are_in_the_order_of_the_fields(self, staff: Client) -> None:
+        said = prose_of(staff.post(URL, {"source": "accounts", "client_token": uuid4().hex}))
+        summary = said[said.index("Fix the errors below") :]
+        places = [summary.index(each) for each in ("Accounts or customers:", "Action:", "Reason:")]
+        assert places == sorted(places)
+
+
 class TestSources:
     def test_pasted_accounts_mean_all_their_keys(self, staff: Client, account: Account) -> None:
         other = account_with_keys(account.connection, customer__company_name="Fjord Foods")
