@@ -224,10 +224,10 @@ class SealCheck:
 
     def _fits(self, seal: AuditSeal, content: bytes) -> bool:
         if seal.key_id:
-            return row_hash(seal, content) == seal.row_hash
+            return keys.is_signed(seal.row_hash, seal_content(seal, content), key_id=seal.key_id)
         message = seal_content(seal, content)
         for age in range(min(self._age, len(self._newest_first) - 1), -1, -1):
-            if keys.sign(message, key_id=self._newest_first[age]) == seal.row_hash:
+            if keys.is_signed(seal.row_hash, message, key_id=self._newest_first[age]):
                 self._age = age
                 return True
         return False
