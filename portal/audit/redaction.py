@@ -24,6 +24,7 @@ from portal.audit.models import AuditEvent, AuditRedaction, AuditSeal
 from portal.audit.permits import permit_erasure
 from portal.audit.redactions import REDACTED
 from portal.commands import Command
+from portal.whole_words import whole_words
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,7 @@ class _Values:
     def __init__(self, words: Iterable[str], user: User | None, within: Q | None = None) -> None:
         self.user, self.within = user, within or Q()
         self.words = sorted({word.strip() for word in words} - {""}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_pattern, self.words)) or r"(?!)", re.IGNORECASE)
+        self._pattern = whole_words(self.words)
 
     def erased(self, value: Any) -> Any:
         """Return a value of JSON without the words, names included."""
@@ -112,12 +113,6 @@ class _Values:
             found |= Q(actor=self.user) & (~Q(actor_label=ERASED) | Q(ip__isnull=False))
             found |= Q(actor=None, object_id=self.user.public_id, ip__isnull=False)
         return events.filter(self.within).filter(found)
-
-
-def _pattern(word: str) -> str:
-    """Return the pattern of a whole word. An email address isn't a part of a longer one."""
-    body = r"\s+".join(map(re.escape, word.split()))
-    return rf"(?<![\w.+%-]){body}(?!-?\w|\.\w)" if "@" in word else rf"(?<!\w){body}(?!\w)"
 
 
 def _needle(word: str) -> str:
