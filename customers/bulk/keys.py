@@ -249,9 +249,8 @@ def request_key_change(change_set: ChangeSet, item: ChangeSetItem, now: datetime
     if change_set.kind == Kind.KEY_DELETE:
         return request_key_delete(command, account=account, key_id=item.key_id)
     replaces = item.key_id if item.after["old"] == THEN else ""
-    return request_key_create(
-        command, account=account, new=new_key_like(key), keep=item.after["keep"], replaces=replaces
-    )
+    new, keep = new_key_like(key), item.after["keep"]
+    return request_key_create(command, account=account, new=new, keep=keep, replaces=replaces, rotates=item.key_id)
 
 
 # --- What is left -----------------------------------------------------------------------------------------------------

@@ -132,6 +132,13 @@ class TestRotation:
         assert (found.total, found.living, found.unchecked, found.secrets) == (2, 0, 0, 2)
         assert found.as_of >= made.checked_from
 
+    @pytest.mark.parametrize("old", ["then", "later"])
+    def test_two_keys_that_are_alike_are_both_rotated(self, desk: SubDesk, account: Account, old: str) -> None:
+        keys = {key_at_provider(desk, account), key_at_provider(desk, account)}
+        made = drilled(desk, account, old=old)
+        assert set(results(desk, made).items()) == {(key, "rotated" if old == "then" else "kept") for key in keys}
+        assert len(living(desk, account) - keys) == 2
+
     def test_its_secrets_wait_for_a_day(self, desk: SubDesk, account: Account) -> None:
         key_at_provider(desk, account)
         drilled(desk, account)
