@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from customers.bulk.plan import permission_of
+from customers.bulk.plan import permissions_of_change
 from customers.models import ChangeSet, ChangeSetItem
 from customers.operations.bulk_limit import exceeds
 from portal.access.models import User
@@ -32,9 +32,9 @@ def rule_kind(kind: str) -> ApprovalKind:
     return ApprovalKind.DELETE if kind == ChangeSet.Kind.DELETE else ApprovalKind.BULK
 
 
-def deciding_permissions(kind: str) -> tuple[Permission, Permission]:
-    """Return what an approver holds: the permission of the change, and that of the page that decides it."""
-    return permission_of(kind), Permission.CHANGE_IN_BULK
+def deciding_permissions(kind: str) -> tuple[Permission, ...]:
+    """Return what an approver holds: the permissions of the change, and that of the page that decides it."""
+    return *permissions_of_change(kind), Permission.CHANGE_IN_BULK
 
 
 def other_approvers(person: User, kind: str, *, now: datetime) -> QuerySet[User]:

@@ -201,7 +201,8 @@ def submit_bulk_change(command: Command, *, change_set: ChangeSet) -> ChangeSet:
 
 def approve_bulk_change(command: Command, *, change_set: ChangeSet, plan_hash: str) -> None:
     """Start what another user planned. `plan_hash` is of the plan they saw. Raises `Refusal`."""
-    require(command.person, permission_of(change_set.kind))
+    for permission in permissions_of_change(change_set.kind):
+        require(command.person, permission)
     if command.person.pk == change_set.requested_by_id:
         raise Refusal(_("You can't approve your own request. Another team member has to approve it."))
     with transaction.atomic():

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.bulk.keys import is_living
+from customers.bulk.keys import counted_rows, is_living
 from customers.labels import split_label
 from customers.models import AccountKey, ChangeSet, ChangeSetItem, KeySecret, Operation
+from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 
@@ -66,10 +67,11 @@ class KeySummary:
 
 
 def key_summary(change_set: ChangeSet, viewer: User, *, now: datetime) -> KeySummary:
-    rows = change_set.items.exclude(key_id="").exclude(state__in=(State.ASIDE, State.LISTING))
+    rows = counted_rows(change_set)
     rotated = Q(is_living=True, state=State.ASKED, operation__state=OperationState.SUCCEEDED)
     since = change_set.checked_from or now
     old = Q(account__keys_read_at=None) | Q(account__keys_read_at__lt=since)
+    old &= ~Q(account__state=AccountState.DELETED)
     found = rows.annotate(is_living=is_living()).aggregate(
         total=Count("pk"),
         living=Count("pk", filter=Q(is_living=True)),

@@ -19,6 +19,7 @@ from customers.bulk.plan import KIND_OF, Moved, hash_of
 from customers.connections.scopes import why_no_read
 from customers.labels import split_label
 from customers.models import Account, AccountKey, ChangeSet, ChangeSetItem, KeySecret, Operation
+from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN, OperationKind, OperationState
 from customers.observed import key_lists
@@ -249,9 +250,8 @@ def request_key_change(change_set: ChangeSet, item: ChangeSetItem, now: datetime
     if change_set.kind == Kind.KEY_DELETE:
         return request_key_delete(command, account=account, key_id=item.key_id)
     replaces = item.key_id if item.after["old"] == THEN else ""
-    return request_key_create(
-        command, account=account, new=new_key_like(key), keep=item.after["keep"], replaces=replaces
-    )
+    new, keep = new_key_like(key), item.after["keep"]
+    return request_key_create(command, account=account, new=new, keep=keep, replaces=replaces, rotates=item.key_id)
 
 
 # --- What is left -----------------------------------------------------------------------------------------------------
@@ -305,9 +305,16 @@ def operations_at_work(change_set: ChangeSet) -> QuerySet[Operation]:
 
 
 def _unchecked(change_set: ChangeSet) -> QuerySet[Account]:
-    """Return the accounts of a run whose list is older than its end."""
-    of_run = Account.objects.filter(pk__in=change_set.items.filter(state=State.ASKED).order_by().values("account"))
+    """Return the accounts of a run whose list is older than its end, also those of keys that nothing was done about.
+    A deleted account has no keys."""
+    rows = counted_rows(change_set).order_by()
+    of_run = Account.objects.filter(pk__in=rows.values("account")).exclude(state=AccountState.DELETED)
     return of_run.filter(Q(keys_read_at=None) | Q(keys_read_at__lt=change_set.checked_from)).order_by("pk")
+
+
+def counted_rows(change_set: ChangeSet) -> QuerySet[ChangeSetItem]:
+    """Return the rows whose keys the page counts."""
+    return change_set.items.exclude(key_id="").exclude(state__in=(State.ASIDE, State.LISTING))
 
 
 def is_living() -> Exists:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from customers.bulk import keys
 from customers.bulk.commands import RUN
-from customers.bulk.plan import KIND_OF, OF_KEYS, OF_TAGS, Moved, base_of, hash_of, permission_of
+from customers.bulk.plan import KIND_OF, OF_KEYS, OF_TAGS, Moved, base_of, hash_of, permissions_of_change
 from customers.directory.commands import change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Hold, Operation
 from customers.observed.key_lists import Connect, background_client
@@ -72,7 +72,7 @@ def _not_any_more(change_set: ChangeSet) -> str:
     """Return why the run as a whole stops; "" when it does not. Users and plan are checked again for every chunk."""
     people: list[User] = [each for each in (change_set.requested_by, change_set.approved_by) if each]
     for person in people:
-        if not person.may(permission_of(change_set.kind)):
+        if not all(person.may(each) for each in permissions_of_change(change_set.kind)):
             return _("%(name)s no longer has permission to make this change.") % {"name": person}
     if change_set.second_person and not change_set.approved_hash == change_set.plan_hash == hash_of(change_set):
         return _("The plan changed after it was approved. Cancel this bulk change and create a new one.")

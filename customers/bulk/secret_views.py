@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from customers.bulk.key_results import secrets_waiting
@@ -35,12 +36,16 @@ class RevealedSecret:
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10)
 def bulk_secrets(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Show how many secrets wait for the viewer (GET), or reveal the next ones, each once (POST)."""
+    """Show how many secrets wait for the viewer (GET), or reveal the next ones, each once (POST). A POST names the
+    first one that its page told of, so that a second click doesn't reveal others, which nobody would see."""
     change_set, now = get_object_or_404(ChangeSet, public_id=public_id), timezone.now()
     waiting = secrets_waiting(change_set, person(request), now=now)
     shown: list[RevealedSecret] = []
     refusals: list[str] = []
-    if request.method == "POST":
+    first, told_of = waiting.first(), request.POST.get("first", "")
+    if request.method == "POST" and told_of != (str(first.public_id) if first else ""):
+        refusals = [_("Some were revealed by another request. Rotate the keys again whose secrets you didn't see.")]
+    elif request.method == "POST":
         rows = list(waiting.select_related("account__customer", "account__connection")[:AT_ONCE])
         keys = AccountKey.objects.filter(account__in={each.account_id for each in rows})
         labels = {(each.account_id, each.key_id): each.label for each in keys}

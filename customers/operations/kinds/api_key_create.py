@@ -61,9 +61,12 @@ def retry_key_create(operation: Operation, command: Command) -> Operation:
     )
 
 
-def request_key_create(command: Command, *, account: Account, new: NewKey, keep: bool, replaces: str = "") -> Operation:
+def request_key_create(
+    command: Command, *, account: Account, new: NewKey, keep: bool, replaces: str = "", rotates: str = ""
+) -> Operation:
     """Request a further key. `keep`: its secret is stored here, encrypted, for setting up sending. `replaces`: the key
-    that is deleted as soon as the new one exists, by an operation of its own that follows this one."""
+    that is deleted as soon as the new one exists, by an operation of its own that follows this one. `rotates`: the key
+    that a bulk change replaces, at once or later: others like it get new keys as well."""
     permit(
         command.person, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else [])
     )
@@ -76,8 +79,8 @@ def request_key_create(command: Command, *, account: Account, new: NewKey, keep:
             command,
             OperationKind.KEY_CREATE,
             account,
-            payload=_payload(new, keep=keep) | {"replaces": replaces},
-            same=("key",),
+            payload=_payload(new, keep=keep) | {"replaces": replaces} | ({"rotates": rotates} if rotates else {}),
+            same=("key", "rotates") if rotates else ("key",),
             verb="key.create_asked",
         )
         if old:

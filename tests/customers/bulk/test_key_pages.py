@@ -160,6 +160,26 @@ class TestSecrets:
     def address(self, made: ChangeSet) -> str:
         return reverse("customers:bulk-secrets", args=[made.public_id])
 
+    def reveal(self, client: Client, made: ChangeSet, first: KeySecret | None = None) -> Any:
+        first = first or KeySecret.objects.exclude(sealed="").order_by("expires_at", "pk").first()
+        return client.post(self.address(made), {"first": str(first.public_id) if first else ""}, **HTMX)
+
+    def test_a_second_click_reveals_no_others(
+        self, desk: SubDesk, staff: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(secret_views, "AT_ONCE", 1)
+        for n in range(2):
+            key_at_provider(desk, account, f"Shop {n}")
+        made = drilled(desk, account)
+        first = KeySecret.objects.exclude(sealed="").order_by("expires_at", "pk").first()
+        assert f'name="first" value="{first.public_id}"' in text_of(staff.get(self.address(made)))
+        for n in range(2):
+            answer = self.reveal(staff, made, first)
+            assert ("aha-sk-" in text_of(answer)) == (n == 0)
+            assert KeySecret.objects.exclude(sealed="").count() == 1
+        assert answer.status_code == 422
+        assert "Some were revealed by another request." in prose_of(answer)
+
     def test_each_is_shown_once_some_at_a_time(
         self, desk: SubDesk, staff: Client, account: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -170,7 +190,7 @@ class TestSecrets:
         address, shown = self.address(made), []
         assert "You can reveal 3 secrets." in prose_of(staff.get(address))
         for left in (1, 0):
-            answer = staff.post(address, **HTMX)
+            answer = self.reveal(staff, made)
             assert answer.headers["Cache-Control"] == "no-store"
             shown += [part.split('"')[0] for part in text_of(answer).split('data-copy="')[1:]]
             assert KeySecret.objects.exclude(sealed="").count() == left
@@ -186,7 +206,7 @@ class TestSecrets:
         key_at_provider(desk, account)
         made = drilled(desk, account)
         other = User.objects.create_user("vera@postkeeper.example", name="Vera Lind", role="admin")
-        answer = sign_in(client, other).post(self.address(made), **HTMX)
+        answer = self.reveal(sign_in(client, other), made)
         assert "aha-sk-" not in text_of(answer)
         assert KeySecret.objects.exclude(sealed="").count() == 1
 

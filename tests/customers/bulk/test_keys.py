@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from customers.bulk import approval
 from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.bulk.key_results import key_results, key_summary, with_kind
@@ -28,6 +29,7 @@ from tests.customers.bulk.key_drills import (
     work,
 )
 from tests.customers.sub_accounts import SubDesk, sub_desk
+from tests.support.factories import CustomRoleFactory, UserFactory
 from tests.support.sandbox import SandboxProcess
 
 
@@ -101,6 +103,24 @@ class TestListing:
         made = work(desk, made)
         assert (made.state, rows(made)) == ("cancelled", [("", "listing")])
 
+    def test_losing_one_of_both_permissions_pauses_it(self, desk: SubDesk, account: Account) -> None:
+        key = key_at_provider(desk, account)
+        made = submit(desk, listed(desk, account))
+        role = CustomRoleFactory(permissions=["create_key"])
+        type(desk.person).objects.filter(pk=desk.person.pk).update(role="custom", custom_role=role)
+        made = work(desk, made)
+        assert (made.state, living(desk, account)) == ("paused", {key})
+
+    def test_an_approver_needs_both_permissions(self, desk: SubDesk, account: Account) -> None:
+        key_at_provider(desk, account)
+        made = listed(desk, account)
+        ChangeSet.objects.filter(pk=made.pk).update(state="waiting", second_person=True)
+        made.refresh_from_db()
+        one = UserFactory(role="custom", custom_role=CustomRoleFactory(permissions=["create_key", "change_in_bulk"]))
+        assert one not in approval.other_approvers(desk.person, made.kind, now=desk.now)
+        with pytest.raises(Refusal):
+            bulk_commands.approve_bulk_change(Command(one, desk.now), change_set=made, plan_hash=made.plan_hash)
+
     @pytest.mark.parametrize("kind", ["key_rotate", "key_delete"])
     def test_rotating_and_deleting_need_their_permissions(self, desk: SubDesk, account: Account, kind: str) -> None:
         desk.person.role = "finance"
@@ -131,6 +151,13 @@ class TestRotation:
         found = summary(desk, made)
         assert (found.total, found.living, found.unchecked, found.secrets) == (2, 0, 0, 2)
         assert found.as_of >= made.checked_from
+
+    @pytest.mark.parametrize("old", ["then", "later"])
+    def test_two_keys_that_are_alike_are_both_rotated(self, desk: SubDesk, account: Account, old: str) -> None:
+        keys = {key_at_provider(desk, account), key_at_provider(desk, account)}
+        made = drilled(desk, account, old=old)
+        assert set(results(desk, made).items()) == {(key, "rotated" if old == "then" else "kept") for key in keys}
+        assert len(living(desk, account) - keys) == 2
 
     def test_its_secrets_wait_for_a_day(self, desk: SubDesk, account: Account) -> None:
         key_at_provider(desk, account)
@@ -229,6 +256,27 @@ class TestTheEnd:
         made = work(desk, made)
         assert (made.state, summary(desk, made).unchecked) == ("ended", 1)
         assert desk.now - made.checked_from >= timedelta(minutes=10)
+
+    def test_it_counts_keys_that_nothing_was_done_about(self, desk: SubDesk, account: Account) -> None:
+        key = key_at_provider(desk, account)
+        made = listed(desk, account, kind="key_delete")
+        AccountKey.objects.filter(key_id=key).update(label="Other shop")
+        made = work(desk, submit(desk, made))
+        found = summary(desk, made)
+        assert rows(made) == [(key, "moved")]
+        assert (made.state, found.living, found.unchecked) == ("ended", 1, 0)
+        assert found.as_of >= made.checked_from
+
+    def test_an_account_deleted_meanwhile_has_no_keys(self, desk: SubDesk, account: Account) -> None:
+        key_at_provider(desk, account)
+        made = submit(desk, listed(desk, account))
+        desk.perform(desk.ask("delete", account))
+        account.refresh_from_db()
+        assert account.state == "deleted"
+        made = work(desk, made)
+        found = summary(desk, made)
+        assert (made.state, found.living, found.unchecked) == ("ended", 0, 0)
+        assert desk.now - made.checked_from < timedelta(minutes=1)
 
     def test_it_waits_for_no_review(self, desk: SubDesk, account: Account) -> None:
         key_at_provider(desk, account)
