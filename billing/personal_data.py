@@ -111,7 +111,9 @@ declare(
     "billing.UsageExport",
     name=gettext_lazy("Usage exports"),
     why=gettext_lazy("Showing what changed since a file was used."),
-    until=_SETTINGS,
+    until=gettext_lazy(
+        "The file: as long as the retention settings say. The rest: as long as the installation exists, unless erased."
+    ),
     erased="filters",
     kept={
         "file": gettext_lazy(
@@ -180,7 +182,7 @@ declare(
     "billing.SyncRun",
     name=gettext_lazy("Usage syncs"),
     why=_BILLING,
-    until=_SETTINGS,
+    until=_FOREVER,
     erased="message",
     plain="slot source removed_causes",
 )
@@ -188,7 +190,7 @@ declare(
     "billing.SyncItem",
     name=gettext_lazy("Accounts of usage syncs"),
     why=_BILLING,
-    until=gettext_lazy("35 days after the sync, by default."),
+    until=_SETTINGS,
     erased="message",
     plain="cause",
     of_customer="account__customer",

@@ -23,6 +23,9 @@ _COMPANY = gettext_lazy(
 )
 _FOREVER = gettext_lazy("As long as the installation exists, unless erased.")
 _SETTINGS = gettext_lazy("As long as the retention settings say.")
+_BODIES = gettext_lazy(
+    "The bodies: as long as the retention settings say. The rest: as long as the installation exists."
+)
 _PROOF = gettext_lazy("Proof of what was requested and sent to the provider.")
 _OBSERVED = gettext_lazy("Finding differences from the provider.")
 _OF_ACCOUNT = "account__customer"
@@ -68,7 +71,7 @@ declare(
     "customers.Step",
     name=gettext_lazy("Operation steps"),
     why=_PROOF,
-    until=_SETTINGS,
+    until=_FOREVER,
     erased="note",
     plain="before after",
     of_customer="operation__account__customer",
@@ -78,7 +81,7 @@ declare(
     "customers.Attempt",
     name=gettext_lazy("Requests to providers"),
     why=_PROOF,
-    until=_SETTINGS,
+    until=_BODIES,
     erased="call request response message result",
     plain="provider_request_id",
     of_customer="operation__account__customer",
@@ -102,7 +105,7 @@ declare(
     "customers.Schedule",
     name=gettext_lazy("Scheduled changes"),
     why=_PROOF,
-    until=_FOREVER,
+    until=_SETTINGS,
     erased="payload base reason outcome",
     plain="zone client_token",
     of_customer=_OF_ACCOUNT,
@@ -111,7 +114,7 @@ declare(
     "customers.Hold",
     name=gettext_lazy("“Do not suspend” periods"),
     why=gettext_lazy("Proof of why an account is not suspended."),
-    until=_FOREVER,
+    until=_SETTINGS,
     erased="reason",
     of_customer=_OF_ACCOUNT,
 )
@@ -223,7 +226,7 @@ declare(
     "customers.InvariantCheck",
     name=gettext_lazy("Integrity checks"),
     why=gettext_lazy("Finding rows that contradict each other."),
-    until=gettext_lazy("The last 60 are kept."),
+    until=_SETTINGS,
     erased="found",
     plain="slot",
 )

@@ -60,8 +60,8 @@ QUEUES = (
     Queue(
         "sync",
         _(
-            "Usage syncs, account list scans, account refreshes, integrity checks, retention, and personal data "
-            "requests"
+            "Usage syncs, account list scans, account refreshes, key lists, integrity checks, retention, and requests "
+            "about personal data"
         ),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),

@@ -63,6 +63,19 @@ def test_numbers_stay_numbers_and_moments_are_utc() -> None:
     assert raw.splitlines()[1] == '-3,-1.50,"","yes","2026-11-09","2026-11-18T14:21:00Z","2026-11-18T14:21:00Z"'
 
 
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("usage.csv", 'attachment; filename="usage.csv"'),
+        ('a "b".csv', 'attachment; filename="a \\"b\\".csv"'),
+        ("é;x=1.csv", "attachment; filename*=utf-8''%C3%A9%3Bx%3D1.csv"),
+        ("a\r\nSet-Cookie: x=1.csv", "attachment; filename*=utf-8''a%0D%0ASet-Cookie%3A%20x%3D1.csv"),
+    ],
+)
+def test_names_of_files_are_encoded(name: str, sent: str) -> None:
+    assert csv_response(name, ["n"], [])["Content-Disposition"] == sent
+
+
 def test_it_is_an_attachment_sent_piece_by_piece() -> None:
     read = []
 

@@ -3,15 +3,20 @@
 pip-audit says "no known vulnerabilities" also of packages that it could not look up. So the answer counts only if every
 package was looked up, and if a release with a known vulnerability was recognized in the same way.
 
-Exit codes: 0 clean; 1 vulnerabilities found; 75 not run (EX_TEMPFAIL), which a build server may let pass.
+Packages that SECURITY.md lists as behind, and that are still due after their day, are findings as well.
+
+Exit codes: 0 clean; 1 vulnerabilities found, or updates overdue; 75 not run (EX_TEMPFAIL), which a build server may let
+pass.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from tools.pinned import REQUIREMENTS, pinned_requirements
 
 CLEAN, VULNERABLE, NOT_RUN = 0, 1, 75
 SECONDS = 300
+POLICY = REQUIREMENTS.with_name("SECURITY.md")
 # A release with published vulnerabilities, which must be found: CVE-2014-1829, CVE-2018-18074 and later ones.
 PROBE = "requests==2.2.1"
 
@@ -64,7 +70,21 @@ def require_probe() -> None:
         raise NotRunError(f"the index reports no vulnerability of {PROBE}, which has some")
 
 
+def overdue(today: date) -> list[str]:
+    """Return the packages of SECURITY.md whose update was due before a day, as sentences."""
+    rows = re.findall(r"(?m)^\| (\S+) \| \S+ \| (\S+) \| (\d{4}-\d\d-\d\d) \|$", POLICY.read_text(encoding="utf-8"))
+    return [f"{name}: {newest} was due on {due}" for name, newest, due in rows if date.fromisoformat(due) < today]
+
+
 def main() -> int:
+    late = overdue(datetime.now(UTC).date())
+    for each in late:
+        print(f"{each}.")
+    code = _audit_all()
+    return VULNERABLE if late else code
+
+
+def _audit_all() -> int:
     expected = {canonicalize_name(each.name) for each in pinned_requirements() if each.is_for_here}
     try:
         found = audit(REQUIREMENTS, "--require-hashes")

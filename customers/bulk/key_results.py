@@ -6,20 +6,24 @@ depend on the number of keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from customers.bulk.keys import is_living
+from customers.labels import split_label
 from customers.models import AccountKey, ChangeSet, ChangeSetItem, KeySecret, Operation
-from customers.models.operation_states import OPEN, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 
 State, Kind = ChangeSetItem.State, ChangeSet.Kind
 STRANGERS_SHOWN = 20
+# How far the provider's clock may be behind. What the draft listed has a row, so it is not taken for new.
+CLOCKS = timedelta(minutes=2)
+CODE_IN_LABEL = " · op_"
 BEGUN = (ChangeSet.State.RUNNING, ChangeSet.State.PAUSED, ChangeSet.State.ENDED, ChangeSet.State.CANCELLED)
 
 
@@ -40,8 +44,8 @@ class KeyResult:
 @dataclass(frozen=True)
 class KeySummary:
     """Counts over a whole bulk change of keys. `unchecked`: keys whose account was not listed since the end.
-    `strangers`: living keys that appeared since and that the portal did not
-    make."""
+    `strangers`: living keys that appeared since and that the portal did not make, the first of `strangers_total`.
+    `without_secret`: new keys whose secret never came, of operations that ended or need a review."""
 
     total: int
     living: int
@@ -53,6 +57,12 @@ class KeySummary:
     listed: int
     to_list: int
     strangers: list[AccountKey] = field(default_factory=list)
+    strangers_total: int = 0
+    without_secret: list[AccountKey] = field(default_factory=list)
+
+    @property
+    def more_strangers(self) -> int:
+        return self.strangers_total - len(self.strangers)
 
 
 def key_summary(change_set: ChangeSet, viewer: User, *, now: datetime) -> KeySummary:
@@ -73,12 +83,16 @@ def key_summary(change_set: ChangeSet, viewer: User, *, now: datetime) -> KeySum
     listing = change_set.items.order_by().aggregate(
         to_list=Count("account", filter=Q(state=State.LISTING), distinct=True), all=Count("account", distinct=True)
     )
+    made, strangers = _appeared(change_set) if change_set.state in BEGUN else ([], AccountKey.objects.none())
+    at_work = set(OPEN) - {OperationState.NEEDS_ATTENTION}
     return KeySummary(
         **found,
         **waiting,
         listed=listing["all"] - listing["to_list"],
         to_list=listing["all"],
-        strangers=list(_strangers(change_set)[:STRANGERS_SHOWN]) if change_set.state in BEGUN else [],
+        strangers=list(strangers[:STRANGERS_SHOWN]),
+        strangers_total=strangers.count(),
+        without_secret=[key for key, made_by in made if made_by.state not in at_work],
     )
 
 
@@ -90,14 +104,17 @@ def secrets_waiting(change_set: ChangeSet, viewer: User, *, now: datetime) -> Qu
     return waiting.order_by("expires_at", "pk")
 
 
-def _strangers(change_set: ChangeSet) -> QuerySet[AccountKey]:
-    """Return living keys of its accounts that were created since the draft, outside the portal."""
+def _appeared(change_set: ChangeSet) -> tuple[list[tuple[AccountKey, Operation]], QuerySet[AccountKey]]:
+    """Return the living keys that its operations created and whose secret is missing, and those of its accounts that
+    were created since the draft, outside the portal."""
+    made = _keys_without_secret(Operation.objects.filter(change_set_item__change_set=change_set))
     mine = change_set.items.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
     made_here = KeySecret.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
     accounts = change_set.items.order_by().values("account")
-    found = AccountKey.objects.filter(account__in=accounts, gone_at=None, made_at__gte=change_set.created_at)
+    found = AccountKey.objects.filter(account__in=accounts, gone_at=None, made_at__gte=change_set.created_at - CLOCKS)
     found = found.exclude(Exists(mine)).exclude(Exists(made_here))
-    return found.select_related("account__customer", "account__connection").order_by("pk")
+    found = found.exclude(pk__in=[key.pk for key, _made_by in made])
+    return made, found.select_related("account__customer", "account__connection").order_by("pk")
 
 
 def key_results(items: Sequence[ChangeSetItem], viewer: User, *, now: datetime) -> list[KeyResult]:
@@ -111,7 +128,50 @@ def key_results(items: Sequence[ChangeSetItem], viewer: User, *, now: datetime) 
     waiting = set(secrets.values_list("account_id", "key_id"))
     operations = [each.operation_id for each in items if each.operation_id]
     deletes = {each.follows_id: each for each in Operation.objects.filter(follows__in=operations).order_by("pk")}
-    return [_result(each, living, waiting, deletes.get(each.operation_id)) for each in items]
+    without_secret = {made_by.pk for _key, made_by in _keys_without_secret(Operation.objects.filter(pk__in=operations))}
+    reviews = _first_reviews(accounts)
+    return [
+        _result(
+            each,
+            living,
+            waiting,
+            _Beside(deletes.get(each.operation_id), reviews.get(each.account_id), each.operation_id in without_secret),
+        )
+        for each in items
+    ]
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What the result of a row depends on beside its operation: the delete of its old key, the first operation of its
+    account that needs a review, and whether it left a key without its secret."""
+
+    delete: Operation | None
+    review: Operation | None
+    left_key: bool
+
+    def blocks(self, operation: Operation) -> bool:
+        return self.review is not None and self.review.number < operation.number
+
+
+def _first_reviews(account_ids: Iterable[int]) -> dict[int, Operation]:
+    """Return the first operation that needs a review, by account: later ones of the account wait for it."""
+    reviews = Operation.objects.filter(account__in=account_ids, state=OperationState.NEEDS_ATTENTION)
+    return {each.account_id: each for each in reviews.order_by("-number")}
+
+
+def _keys_without_secret(operations: QuerySet[Operation]) -> list[tuple[AccountKey, Operation]]:
+    """Return living keys that one of `operations` created, by the code in their label, and whose secret never came."""
+    stored = KeySecret.objects.filter(account=OuterRef("account"), key_id=OuterRef("key_id"))
+    creates = operations.filter(kind=OperationKind.KEY_CREATE)
+    keys = AccountKey.objects.filter(account__in=creates.order_by().values("account"), gone_at=None)
+    keys = keys.filter(~Exists(stored), label__contains=CODE_IN_LABEL)
+    found = list(keys.select_related("account__customer", "account__connection").order_by("pk"))
+    by_code = {
+        (each.account_id, each.code): each for each in creates.filter(account__in={key.account_id for key in found})
+    }
+    made_by = ((key, by_code.get((key.account_id, split_label(key.label)[1]))) for key in found)
+    return [(key, operation) for key, operation in made_by if operation]
 
 
 def _new_key_id(item: ChangeSetItem) -> str:
@@ -124,33 +184,43 @@ def with_kind(items: QuerySet[ChangeSetItem]) -> QuerySet[ChangeSetItem]:
 
 
 def _result(
-    item: ChangeSetItem, living: set[tuple[int, str]], waiting: set[tuple[int, str]], delete: Operation | None
+    item: ChangeSetItem, living: set[tuple[int, str]], waiting: set[tuple[int, str]], beside: _Beside
 ) -> KeyResult:
     is_living = (item.account_id, item.key_id) in living
     new_key_id = _new_key_id(item)
-    code, text = _outcome(item, delete, is_living=is_living)
+    code, text = _outcome(item, beside, is_living=is_living)
     waits = bool(new_key_id) and (item.account_id, new_key_id) in waiting
     return KeyResult(item, code, text, is_living, new_key_id, waits)
 
 
-def _outcome(item: ChangeSetItem, delete: Operation | None, *, is_living: bool) -> tuple[str, str]:
+def _outcome(item: ChangeSetItem, beside: _Beside, *, is_living: bool) -> tuple[str, str]:
     operation = item.operation
     if operation is None:
         return "", item.note
     if operation.state == OperationState.NEEDS_ATTENTION:
+        if beside.left_key:
+            return "review", _("Its new key has no secret. Retry the operation to delete that key and create another.")
         return "review", _("The operation needs a review. Open it to see what to do.")
     if operation.state in OPEN:
-        return "going", ""
+        return _waits(beside.review) if beside.blocks(operation) else ("going", "")
     if operation.state != OperationState.SUCCEEDED:
+        if beside.left_key:
+            return "failed", _("Its new key has no secret. Delete that key on the account's page.")
         if not is_living:
             return "deleted", _("The key no longer exists.")
         return "failed", _(
             "Nothing changed. Open the operation to see why, then create another bulk change for this key."
         )
-    return _outcome_of_success(item, delete, is_living=is_living)
+    return _outcome_of_success(item, beside, is_living=is_living)
 
 
-def _outcome_of_success(item: ChangeSetItem, delete: Operation | None, *, is_living: bool) -> tuple[str, str]:
+def _waits(review: Operation | None) -> tuple[str, str]:
+    code = {"code": review.code if review else ""}
+    return "review", _("Starts after %(code)s of the same account, which needs a review.") % code
+
+
+def _outcome_of_success(item: ChangeSetItem, beside: _Beside, *, is_living: bool) -> tuple[str, str]:
+    delete = beside.delete
     is_rotation = item.change_set_kind == Kind.KEY_ROTATE  # type: ignore[attr-defined]  # annotated by `with_kind`
     if not is_living:
         return ("rotated", "") if is_rotation else ("deleted", "")
@@ -160,6 +230,8 @@ def _outcome_of_success(item: ChangeSetItem, delete: Operation | None, *, is_liv
         return "kept", _("The new key works. The old one works until you delete it.")
     if delete.state == OperationState.NEEDS_ATTENTION:
         return "review", _("The new key works. Deleting the old one needs a review.")
+    if delete.state in OPEN and beside.blocks(delete):
+        return _waits(beside.review)
     if delete.state in OPEN:
         return "going", _("The new key works. The old one is being deleted.")
     return "failed", _("The new key works, but the old one wasn't deleted. Delete the old keys.")

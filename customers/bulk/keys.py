@@ -295,10 +295,13 @@ def recount_step(change_set: ChangeSet, now: datetime, connect: key_lists.Connec
 
 
 def operations_at_work(change_set: ChangeSet) -> QuerySet[Operation]:
-    """Return the open operations of a run, without those that wait for a review."""
+    """Return the open operations of a run, without those that wait for a review: their own, or an earlier one of their
+    account, which runs its operations one after the other."""
     of_run = Q(change_set_item__change_set=change_set) | Q(follows__change_set_item__change_set=change_set)
-    review = Q(state=OperationState.NEEDS_ATTENTION) | Q(follows__state=OperationState.NEEDS_ATTENTION)
-    return Operation.objects.open().filter(of_run).exclude(Q(pk__in=Operation.objects.filter(review).values("pk")))
+    review = Operation.objects.filter(
+        account=OuterRef("account"), number__lte=OuterRef("number"), state=OperationState.NEEDS_ATTENTION
+    )
+    return Operation.objects.open().filter(of_run).exclude(Exists(review))
 
 
 def _unchecked(change_set: ChangeSet) -> QuerySet[Account]:

@@ -2,79 +2,83 @@
 
 from django.db import migrations, models
 
+from portal.postgresql.operations import AddIndexConcurrently, AddUniqueConcurrently
+
 
 class Migration(migrations.Migration):
-    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits.
+    # Each statement in a transaction of its own: together they would lock tables for longer than a page waits. Indexes
+    # are built without any lock against writes.
     atomic = False
 
     dependencies = [
-        ('customers', '0031_erasable'),
+        ("customers", "0031_erasable"),
     ]
 
     operations = [
-        migrations.RemoveConstraint(
-            model_name='changesetitem',
-            name='change_set_item_once',
-        ),
         migrations.AddField(
-            model_name='account',
-            name='keys_tried_at',
+            model_name="account",
+            name="keys_tried_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='accountkey',
-            name='is_full_access',
+            model_name="accountkey",
+            name="is_full_access",
             field=models.BooleanField(editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='accountkey',
-            name='is_open_to_all',
+            model_name="accountkey",
+            name="is_open_to_all",
             field=models.BooleanField(editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='accountkey',
-            name='reminded_at',
+            model_name="accountkey",
+            name="reminded_at",
             field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='changeset',
-            name='checked_from',
+            model_name="changeset",
+            name="checked_from",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='changesetitem',
-            name='key_id',
-            field=models.CharField(blank=True, db_default='', default='', max_length=100),
+            model_name="changesetitem",
+            name="key_id",
+            field=models.CharField(blank=True, db_default="", default="", max_length=100),
         ),
         migrations.AlterField(
-            model_name='changeset',
-            name='kind',
-            field=models.CharField(choices=[('suspend', 'Suspend'), ('unsuspend', 'Unsuspend'), ('package', 'Change package'), ('addon_add', 'Add add-on'), ('addon_remove', 'Remove add-on'), ('cap', 'Set monthly cap'), ('tag_add', 'Add tag'), ('tag_remove', 'Remove tag'), ('delete', 'Delete account'), ('key_rotate', 'Rotate API keys'), ('key_delete', 'Delete API keys')], max_length=20),
+            model_name="changeset",
+            name="kind",
+            field=models.CharField(choices=[("suspend", "Suspend"), ("unsuspend", "Unsuspend"), ("package", "Change package"), ("addon_add", "Add add-on"), ("addon_remove", "Remove add-on"), ("cap", "Set monthly cap"), ("tag_add", "Add tag"), ("tag_remove", "Remove tag"), ("delete", "Delete account"), ("key_rotate", "Rotate API keys"), ("key_delete", "Delete API keys")], max_length=20),
         ),
         migrations.AlterField(
-            model_name='changeset',
-            name='state',
-            field=models.CharField(choices=[('listing', 'Listing keys'), ('planned', 'Draft'), ('waiting', 'Waiting for approval'), ('running', 'In progress'), ('paused', 'Paused'), ('ended', 'Completed'), ('cancelled', 'Canceled'), ('refused', 'Rejected')], default='planned', max_length=10),
+            model_name="changeset",
+            name="state",
+            field=models.CharField(choices=[("listing", "Listing keys"), ("planned", "Draft"), ("waiting", "Waiting for approval"), ("running", "In progress"), ("paused", "Paused"), ("ended", "Completed"), ("cancelled", "Canceled"), ("refused", "Rejected")], default="planned", max_length=10),
         ),
         migrations.AlterField(
-            model_name='changesetitem',
-            name='state',
-            field=models.CharField(choices=[('listing', 'Not listed yet'), ('ready', 'Ready'), ('aside', 'Skipped'), ('asked', 'Requested'), ('moved', 'Changed since preview'), ('failed', 'No longer possible'), ('cancelled', 'Canceled')], default='ready', max_length=10),
+            model_name="changesetitem",
+            name="state",
+            field=models.CharField(choices=[("listing", "Not listed yet"), ("ready", "Ready"), ("aside", "Skipped"), ("asked", "Requested"), ("moved", "Changed since preview"), ("failed", "No longer possible"), ("cancelled", "Canceled")], default="ready", max_length=10),
         ),
-        migrations.AddIndex(
-            model_name='accountkey',
-            index=models.Index(condition=models.Q(('gone_at', None)), fields=['made_at', 'id'], name='account_key_by_age'),
+        AddIndexConcurrently(
+            model_name="accountkey",
+            index=models.Index(condition=models.Q(("gone_at", None)), fields=["made_at", "id"], name="account_key_by_age"),
         ),
-        migrations.AddIndex(
-            model_name='accountkey',
-            index=models.Index(condition=models.Q(('gone_at', None)), fields=['last_used_at', 'id'], name='account_key_by_use'),
+        AddIndexConcurrently(
+            model_name="accountkey",
+            index=models.Index(condition=models.Q(("gone_at", None)), fields=["last_used_at", "id"], name="account_key_by_use"),
         ),
-        migrations.AddIndex(
-            model_name='changesetitem',
-            index=models.Index(condition=models.Q(('key_id', ''), _negated=True), fields=['account', 'key_id'], name='change_set_item_key'),
+        AddIndexConcurrently(
+            model_name="changesetitem",
+            index=models.Index(condition=models.Q(("key_id", ""), _negated=True), fields=["account", "key_id"], name="change_set_item_key"),
         ),
-        migrations.AddConstraint(
-            model_name='changesetitem',
-            constraint=models.UniqueConstraint(fields=('change_set', 'account', 'key_id'), name='change_set_key_once'),
+        AddUniqueConcurrently(
+            model_name="changesetitem",
+            constraint=models.UniqueConstraint(fields=("change_set", "account", "key_id"), name="change_set_key_once"),
+        ),
+        # Last, so that rows of the older release are unique all the time: the new constraint holds for them as well.
+        migrations.RemoveConstraint(
+            model_name="changesetitem",
+            name="change_set_item_once",
         ),
     ]

@@ -147,6 +147,7 @@ def sent_too_often(now: datetime) -> Iterator[str]:
     often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
     for each in often.select_related("connection").prefetch_related("steps"):
         may = idempotency.SENDS_AT_MOST if each.connection.capabilities.idempotent_create else SENDS
+        may += idempotency.DELETES_MORE if each.kind == OperationKind.KEY_CREATE else 0
         may += sum(
             step.after == OperationState.QUEUED and step.n > 1 and step.by_id is not None for step in each.steps.all()
         )

@@ -10,6 +10,8 @@ from portal.installation.epochs import current_epoch
 
 # Outcomes of a send that may have changed something.
 UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
+# Statuses of refusals after which the same may be sent later.
+SAYS_LATER = (401, 409, 429)
 
 
 def attempts_sent(operation: Operation) -> QuerySet[Attempt]:
@@ -20,6 +22,12 @@ def attempts_sent(operation: Operation) -> QuerySet[Attempt]:
 def attempts_unknown(operation: Operation) -> QuerySet[Attempt]:
     """Return the sends whose outcome is unknown, oldest first."""
     return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
+
+
+def count_unsuccessful(operation: Operation) -> int:
+    """Return how many sends have an unknown outcome or were refused."""
+    refused = operation.attempts.filter(outcome=Attempt.Outcome.REJECTED).exclude(status__in=SAYS_LATER)
+    return attempts_unknown(operation).count() + refused.count()
 
 
 def has_possible_effect(operation: Operation) -> bool:

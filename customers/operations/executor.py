@@ -55,7 +55,6 @@ Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
 # Refusals after which an earlier send of the operation may still have worked: checked before it ends.
 LAST_WORD_NO = ("rejected", "forbidden", "key_reused")
-SAYS_LATER = (401, 409, 429)
 # Errors that the credential alone may cause. With one that was replaced meanwhile they are no answer to the request.
 SAYS_KEY = (Unauthorized, Forbidden)
 READINGS_BEFORE_A_PERSON = 20
@@ -303,10 +302,9 @@ def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> No
     """Requeue an unknown operation that was not applied; or end it, because the provider refused; or leave it for
     review."""
     said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
-    refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
         transitions.move(operation, OperationState.FAILED, now=now, summary=last.message)
-    elif attempts.attempts_unknown(operation).count() + refused < verdict.sends_at_most:
+    elif attempts.count_unsuccessful(operation) < verdict.sends_at_most:
         until = verdict.until or now
         transitions.move(
             operation, OperationState.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind=""

@@ -113,6 +113,10 @@ TEXTS: dict[str, str | Promise] = {
     "api_key.secret_kept": _("The API key exists, and its secret was stored when it arrived."),
     "api_key.no_answer": _("No usable response. We check the account's API keys before anything else is sent."),
     "api_key.orphan_deleted": _("Deleted API key %(id)s because its secret was lost."),
+    "api_key.sent_often": _(
+        "The provider didn't confirm the new API key in %(n)d attempts. The keys of these attempts were deleted, so "
+        "none is left without its secret."
+    ),
     "api_key.twins": _("The API key was created, but it's not the only key this operation created."),
     "api_key.twins_unread": _("The API key was created, but we couldn't check whether it's the only one."),
     "api_key.changed": _("The API key was changed."),

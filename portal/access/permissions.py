@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import structlog
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404
 from django.utils.text import get_text_list
@@ -23,6 +24,8 @@ from portal.refusals import Refusal
 
 if TYPE_CHECKING:
     from portal.access.models import User
+
+log = structlog.get_logger(__name__)
 
 ANYONE = "anyone"
 METHODS = frozenset({"GET", "POST"})
@@ -211,6 +214,7 @@ def refuse(permission: Permission) -> NoReturn:
 
 
 def require(actor: User, permission: Permission) -> None:
-    """Refuse a user who is disabled or whose role has not this permission."""
+    """Refuse a user who is disabled or whose role has not this permission, and log it."""
     if not actor.may(permission):
+        log.warning("permission refused", permission=str(permission), person=str(actor.public_id))
         raise Refusal(_("Your role doesn't allow this."))

@@ -21,7 +21,7 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from django import forms
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -34,7 +34,7 @@ from portal.access.places import page_behind
 from portal.access.unsent_forms import CONFIRM, show_unsent_form
 from portal.htmx import is_fragment, person
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 class ConfirmForm(forms.Form):
@@ -111,7 +111,7 @@ def reauthenticated(*, minutes: int, besides_sign_in: bool = False) -> Callable[
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             asked = confirm_first(request, minutes, besides_sign_in=besides_sign_in)
             return asked or view(request, *args, **kwargs)
 

@@ -1,11 +1,13 @@
 """Sessions of which the database has only a hash of the ID: who reads its tables or a backup can't use one.
 
-The ID has 165 random bits, so the hash needs neither salt nor key.
+The ID has 165 random bits, so the hash needs neither salt nor key. Sessions of a release that stored the ID itself are
+accepted under it until they end, which is a day later at most: the update signs nobody out.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.backends import db
@@ -26,7 +28,11 @@ class StoredKey(str):
 
 
 def stored_key(session_id: str) -> StoredKey:
-    found = StoredKey(hashlib.sha256(f"session:{session_id}".encode()).hexdigest()[:_STORED_LENGTH])
+    return _with_cookie(session_id, hashlib.sha256(f"session:{session_id}".encode()).hexdigest()[:_STORED_LENGTH])
+
+
+def _with_cookie(session_id: str, stored: str) -> StoredKey:
+    found = StoredKey(stored)
     found.cookie = session_id
     return found
 
@@ -45,6 +51,15 @@ class SessionStore(db.SessionStore):
     def cookie(self) -> str:
         key = self.session_key
         return key.cookie if isinstance(key, StoredKey) else ""
+
+    def _get_session_from_db(self) -> Any:
+        session_id = self.cookie
+        found = super()._get_session_from_db()
+        # Of a release that stored the ID itself. A stored hash is longer, so it opens nothing here either.
+        if found is None and len(session_id) == _ID_LENGTH:
+            self._session_key = _with_cookie(session_id, session_id)
+            found = super()._get_session_from_db()
+        return found
 
     def _get_new_session_key(self) -> str:
         while self.exists(found := stored_key(get_random_string(_ID_LENGTH, VALID_KEY_CHARS))):

@@ -15,7 +15,7 @@ declare(
     "approvals.Approval",
     name=gettext_lazy("Approval requests"),
     why=gettext_lazy("Proof of what was approved, by whom and why."),
-    until=gettext_lazy("As long as the installation exists, unless erased."),
+    until=gettext_lazy("As long as the retention settings say."),
     erased="subject_label payload reason decision_reason",
     plain="subject_type secret_sealed payload_hash client_token approved_hash",
     secret="secret_sealed client_token",  # noqa: S106  the names of columns

@@ -134,11 +134,12 @@ def _problems(found: ChainFinding, begin: AuditCheckpoint, head: str) -> Iterato
 
 
 def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str, check: SealCheck) -> Iterator[str]:
-    noted_seq, _, noted_hash = head.partition(":")
+    number, _, noted_hash = head.strip().partition(":")
+    noted_seq = int(number) if number.isdecimal() else None
     expected = begin.prev_hash
-    if noted_seq == str(found.sealed) and noted_hash != expected:
+    if noted_seq == found.sealed and noted_hash != expected:
         yield f"Seal {found.sealed} does not match the given head."
-    elif noted_seq.isdigit() and int(noted_seq) < found.sealed:
+    elif noted_seq is not None and noted_seq < found.sealed:
         found.notes.append(f"Seal {noted_seq} was removed by retention, so the given head can't be compared.")
     for each in sealed_events():
         seal = each.seal
@@ -150,14 +151,12 @@ def _walk(found: ChainFinding, begin: AuditCheckpoint, head: str, check: SealChe
         if seal.prev_hash != expected:
             yield f"Seal {seal.seq} does not match the previous seal."
         yield from check.problems(each)
-        if str(seal.seq) == noted_seq and seal.row_hash != noted_hash:
+        if seal.seq == noted_seq and seal.row_hash != noted_hash:
             yield f"Seal {seal.seq} does not match the given head."
         expected = seal.row_hash
         found.head = f"{seal.seq}:{seal.row_hash}"
-    if head and (not noted_seq.isdigit() or int(noted_seq) > found.sealed):
-        yield (
-            f"The chain ends at seal {found.sealed}, but the given head is {noted_seq}. Events at the end were removed."
-        )
+    if head and (noted_seq is None or noted_seq > found.sealed):
+        yield f"The chain ends at seal {found.sealed}, but the given head is {number}. Events at the end were removed."
     # One query, not two counts: events may be sealed meanwhile.
     if AuditSeal.objects.filter(~Exists(AuditEvent.objects.filter(pk=OuterRef("event_id")))).exists():
         yield "A sealed event was removed."
@@ -224,10 +223,10 @@ class SealCheck:
 
     def _fits(self, seal: AuditSeal, content: bytes) -> bool:
         if seal.key_id:
-            return row_hash(seal, content) == seal.row_hash
+            return keys.is_signed(seal.row_hash, seal_content(seal, content), key_id=seal.key_id)
         message = seal_content(seal, content)
         for age in range(min(self._age, len(self._newest_first) - 1), -1, -1):
-            if keys.sign(message, key_id=self._newest_first[age]) == seal.row_hash:
+            if keys.is_signed(seal.row_hash, message, key_id=self._newest_first[age]):
                 self._age = age
                 return True
         return False

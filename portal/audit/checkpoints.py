@@ -29,8 +29,12 @@ def checkpoint_digest(checkpoint: AuditCheckpoint) -> str:
 
 
 def checkpoint_signature(checkpoint: AuditCheckpoint) -> str:
+    return keys.sign(_signed(checkpoint), key_id=checkpoint.key_id)
+
+
+def _signed(checkpoint: AuditCheckpoint) -> bytes:
     facts = (checkpoint_digest(checkpoint), checkpoint.at, checkpoint.ordered_by_id, checkpoint.key_id)
-    return keys.sign(lines("checkpoint", facts), key_id=checkpoint.key_id)
+    return lines("checkpoint", facts)
 
 
 def checkpoint_problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str]:
@@ -43,7 +47,7 @@ def checkpoint_problems(last: AuditCheckpoint, signers: Signers) -> Iterator[str
         if each.n != number:
             yield f"Checkpoint {number} is missing. The next checkpoint is {each.n}."
             number = each.n
-        if each.signature != checkpoint_signature(each):
+        if not keys.is_signed(each.signature, _signed(each), key_id=each.key_id):
             yield f"Checkpoint {each.n} is forged or changed after it was signed."
         elif each.first_seq != first_seq + each.removed or each.first_redaction < first_redaction:
             yield f"Checkpoint {each.n} does not match the previous checkpoint."

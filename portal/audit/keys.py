@@ -46,6 +46,12 @@ def sign(message: bytes, *, key_id: str = "") -> str:
     return hmac.digest(key, message, "sha256").hex() if key else ""
 
 
+def is_signed(signature: str, message: bytes, *, key_id: str) -> bool:
+    """Return whether a signature was made with the named key. An unknown key signed nothing, not even ""."""
+    expected = sign(message, key_id=key_id)
+    return bool(expected) and hmac.compare_digest(signature.encode(), expected.encode())
+
+
 def signatures(message: bytes) -> list[str]:
     """Return the HMAC-SHA256 under every key, the current one's first, for signatures that are stored without an ID."""
     return [sign(message, key_id=key_id) for key_id in keyring()]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import structlog
@@ -24,6 +26,7 @@ from portal.audit.models import AuditEvent, AuditRedaction, AuditSeal
 from portal.audit.permits import permit_erasure
 from portal.audit.redactions import REDACTED
 from portal.commands import Command
+from portal.whole_words import whole_words
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,8 @@ ERASED = "[erased]"
 _LABELS = {"actor_label": 120, "object_label": 200, "customer_label": 200}
 _TEXTS = (*_LABELS, "reason")
 _VALUES = ("before", "after")
+# Of a device, in events about whose it was.
+_OF_DEVICE = ("browser", "address")
 # Their values are about the log itself, and verification compares them.
 _OWN_VERBS = (REDACTED, EXPIRED)
 _WINDOW = 20_000  # event IDs that one query looks at
@@ -54,8 +59,9 @@ def redact(
 
     `words` are names and email addresses: each is replaced as a whole word, in any case, in every text of an event, the
     values of `before` and `after` included. Of the events that `user` caused, the IP address is removed and the
-    actor's name replaced, too; of those about them that nobody signed in caused, the IP address. Works in batches, each
-    a transaction of its own, so that it can be repeated after it was stopped. `within`: only events that fulfill this
+    actor's name replaced, too; of those about them that nobody signed in caused, the IP address; of all about them, the
+    browser and address of an ended session. Works in batches, each a transaction of its own, so that it can be repeated
+    after it was stopped. `within`: only events that fulfill this
     are changed, for words that others have as well. `progress` is called with the number of
     events changed so far. Needs AUDIT_KEY. Raises `Busy`.
     """
@@ -76,7 +82,7 @@ class _Values:
     def __init__(self, words: Iterable[str], user: User | None, within: Q | None = None) -> None:
         self.user, self.within = user, within or Q()
         self.words = sorted({word.strip() for word in words} - {""}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_pattern, self.words)) or r"(?!)", re.IGNORECASE)
+        self._pattern = whole_words(self.words)
 
     def erased(self, value: Any) -> Any:
         """Return a value of JSON without the words, names included."""
@@ -98,6 +104,8 @@ class _Values:
             new |= {"actor_label": ERASED, "ip": None}
         elif self.user and event.actor_id is None and event.object_id == self.user.public_id:
             new["ip"] = None
+        if self.user and event.object_id == self.user.public_id and event.verb not in _OWN_VERBS:
+            new |= {name: new[name] | {key: ERASED for key in _OF_DEVICE if new[name].get(key)} for name in _VALUES}
         return {name: value for name, value in new.items() if value != getattr(event, name)}
 
     def likely(self) -> QuerySet[AuditEvent]:
@@ -111,13 +119,9 @@ class _Values:
         if self.user:
             found |= Q(actor=self.user) & (~Q(actor_label=ERASED) | Q(ip__isnull=False))
             found |= Q(actor=None, object_id=self.user.public_id, ip__isnull=False)
+            device = (Q(**{f"{name}__has_any_keys": _OF_DEVICE}) for name in _VALUES)
+            found |= Q(object_id=self.user.public_id) & reduce(or_, device)
         return events.filter(self.within).filter(found)
-
-
-def _pattern(word: str) -> str:
-    """Return the pattern of a whole word. An email address isn't a part of a longer one."""
-    body = r"\s+".join(map(re.escape, word.split()))
-    return rf"(?<![\w.+%-]){body}(?!-?\w|\.\w)" if "@" in word else rf"(?<!\w){body}(?!\w)"
 
 
 def _needle(word: str) -> str:

@@ -71,9 +71,3 @@ def end_notice(*, now: datetime) -> None:
     is_quiet = not BrowserReport.objects.filter(is_extension=False, first_seen_at__gt=now - QUIET_FOR).exists()
     if is_quiet:
         raising.ended(NOTICE, about="pages", now=now)
-
-
-def remove_before(moment: datetime) -> int:
-    """Delete kinds that were last reported before `moment`, and return their number."""
-    deleted, _by_model = BrowserReport.objects.filter(last_seen_at__lt=moment).delete()
-    return deleted

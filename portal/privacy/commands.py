@@ -103,12 +103,10 @@ def _start(command: Command, request: SubjectRequest, state: str, *, verb: str, 
         enqueue_on_commit(ADVANCE, request.pk)
 
 
-def note_download(command: Command, *, request: SubjectRequest) -> str:
-    """Record the download of an export and return the file as text. Raises `Refusal`, `DecryptionError`."""
+def file_of_export(command: Command, *, request: SubjectRequest) -> str:
+    """Return the file of an export as base64. Raises `Refusal`, `DecryptionError`."""
     if request.state != State.EXPORTED or command.actor is None or command.actor.pk != request.requested_by_id:
         raise Refusal(_("The file can be downloaded by the team member who requested it, for 7 days."))
-    with transaction.atomic():
-        command.record(verb="personal_data.export_downloaded", obj=request, after={"size": request.size})
     return request.file_text()
 
 

@@ -18,40 +18,34 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from portal.texts import Text
+from portal.whole_words import whole_words
 
 # Shorter runs of letters select too much to be a filter.
 _LEAST_RUN = 2
 _RUN = re.compile(r"[A-Za-z0-9]+")
 # A run that is long enough to be the filter although a later one is longer, and texts that may have been cut off.
 _GOOD_RUN, _CUT_FROM = 3, 60
-_BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
-# What else can be a part of the local part or the domain of another address.
-_BEFORE_ADDRESS, _AFTER_ADDRESS = r"(?<![\w.+\-])", r"(?![\w\-]|\.\w)"
 
 
 class Words:
-    """Words with their replacements. `values` may hold them in any form that the portal stores."""
+    """Words with their replacements. `forms` are the words in every form in which they are found."""
 
     def __init__(self, replacements: dict[str, str]) -> None:
         self._by_form: dict[str, str] = {}
+        self.forms: set[str] = set()
         for word, replacement in replacements.items():
             for form, written in _forms(word, replacement):
+                self.forms |= {form, form.casefold()}  # "ß" and "ss" are the same letters, but not in a pattern
                 self._by_form.setdefault(form.casefold(), written)
         self._replacements = replacements
         self.anchors = _anchors(replacements)
-
-    @property
-    def forms(self) -> list[str]:
-        """The words in every form in which they are found."""
-        return sorted(self._by_form)
 
     def __bool__(self) -> bool:
         return bool(self._by_form)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        forms = sorted(self._by_form, key=len, reverse=True)
-        return re.compile("|".join(_bounded(each) for each in forms), re.IGNORECASE)
+        return whole_words(self.forms)
 
     def found_in(self, value: Any) -> bool:
         return any(self._pattern.search(text) or self.cut_off(text)[0] for text in texts_of(value))
@@ -65,14 +59,10 @@ class Words:
         if len(text) < _CUT_FROM:
             return "", ""
         end = text.rstrip("…")
-        folded = end.casefold()
         for word, replacement in self._replacements.items():
             least = _anchor(word)[1] + 2
-            for length in range(len(word) - 1, least - 1, -1):
-                if folded.endswith(word[:length].casefold()):
-                    before = end[: len(end) - length][-1:]
-                    if not (before.isalnum() or (before in tuple(".+-_") and "@" in word)):
-                        return end[len(end) - length :], replacement
+            if cut := _cut_at_end(end, word, least) or _cut_at_end(end, word.casefold(), least):
+                return cut, replacement
         return "", ""
 
     def replaced(self, value: Any) -> Any:
@@ -90,7 +80,18 @@ class Words:
         return value
 
     def _replacement(self, match: re.Match[str]) -> str:
-        return self._by_form.get(match[0].casefold(), "[erased]")
+        return self._by_form.get(" ".join(match[0].split()).casefold(), "[erased]")
+
+
+def _cut_at_end(text: str, word: str, least: int) -> str:
+    """Return the beginning of a word with which a text ends, as it is written there; "" if it has less than `least`
+    letters."""
+    for length in range(len(word) - 1, least - 1, -1):
+        if text[-length:].casefold() == word[:length].casefold():
+            before = text[: len(text) - length][-1:]
+            if not (before.isalnum() or (before in tuple(".+-_") and "@" in word)):
+                return text[len(text) - length :]
+    return ""
 
 
 def texts_of(value: Any) -> Iterator[str]:
@@ -125,13 +126,6 @@ def _forms(word: str, replacement: str) -> Iterator[tuple[str, str]]:
         yield html.escape(spelled), replacement
         yield quote(spelled, safe=""), quote(replacement, safe="")
         yield quote_plus(spelled), quote_plus(replacement)
-
-
-def _bounded(form: str) -> str:
-    escaped = re.escape(form)
-    if "@" in form or "%40" in form:
-        return f"{_BEFORE_ADDRESS}{escaped}{_AFTER_ADDRESS}"
-    return f"{_BEFORE}{escaped}{_AFTER}"
 
 
 def _anchors(words: Iterable[str]) -> tuple[str, ...] | None:

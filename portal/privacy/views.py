@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import uuid
-from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
+from portal.downloads import recorded_download, stored_file
 from portal.encryption import DecryptionError
-from portal.exports import stored_file_response
 from portal.htmx import command_of, go_to, person
 from portal.privacy import commands, queries
 from portal.privacy.forms import EraseForm, SearchForm
@@ -69,15 +68,19 @@ def export_data(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 @reauthenticated(minutes=10)
-def request_file(request: HttpRequest, public_id: uuid.UUID) -> Any:
+def request_file(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
     """Send the file of an export to the team member who requested it; each download is audited."""
     found = _request_or_404(public_id)
     if not queries.may_download(person(request), found):
         raise Http404
-    content = base64.b64decode(commands.note_download(command_of(request), request=found))
-    response = stored_file_response(found.filename, [content])
-    response["Content-Length"] = str(len(content))
-    return response
+    content = base64.b64decode(commands.file_of_export(command_of(request), request=found))
+    return recorded_download(
+        request,
+        found.filename,
+        stored_file([content], size=len(content)),
+        verb="personal_data.export_downloaded",
+        obj=found,
+    )
 
 
 @require_http_methods(["GET", "POST"])

@@ -167,7 +167,7 @@ def test_the_preview_follows_the_choice(as_admin: Client) -> None:
     opens = {str(label) for label, may in preview.pages if may}
     assert {"Connections", "System status", "Audit log"} <= opens
     assert "Team members" not in opens
-    assert [may for _label, may in preview_of([]).pages].count(True) == 12
+    assert [may for _label, may in preview_of([]).pages].count(True) == 13
 
 
 def test_what_a_role_opens_is_what_its_member_sees(as_admin: Client) -> None:

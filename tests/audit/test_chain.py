@@ -222,3 +222,10 @@ def test_sealers_and_writers_at_the_same_time_make_one_chain() -> None:
     seal()
     found = chain.verify_chain()
     assert (found.sealed, found.unsealed, found.problems) == (75, 0, [])
+
+
+@pytest.mark.parametrize("number", ["2", "0002", " 2", "²", ""])
+def test_a_head_is_compared_however_it_is_written(number: str) -> None:
+    _events(3)
+    seal()
+    assert len(chain.verify_chain(head=f"{number}:{'0' * 64}").problems) == 1

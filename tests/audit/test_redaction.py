@@ -61,6 +61,7 @@ def test_a_person_is_gone_and_the_chain_is_whole(ada: User) -> None:
         ("mail bo@x.example.", f"mail {ERASED}."), ("jo.bo@x.example", "jo.bo@x.example"),
         ("bo@x.example.org bo@x.example-y", "bo@x.example.org bo@x.example-y"), ("<BO@X.example>", f"<{ERASED}>"),
         ("Zoë \"O'Neil\"", ERASED), ("ZOË \"O'NEIL\"", ERASED), ("Жанна", ERASED), ("жанна", ERASED), ("a\\b", ERASED),
+        ("q=%3Cbo@x.example%3E", f"q=%3C{ERASED}%3E"), ("_Ann_", f"_{ERASED}_"),
     ],
 )  # fmt: skip
 def test_whole_words_in_any_case_are_replaced(text: str, left: str) -> None:

@@ -280,7 +280,7 @@ def _key(by: Tamperer) -> Any:
     return by.chance.choice([FOREIGN, OLD])
 
 
-def forge_a_redaction(by: Tamperer) -> None:
+def forge_a_redaction(by: Tamperer, key_id: str = "") -> None:
     """Change an event, and make a redaction and the event that ordered it, complete but for the key."""
     key = _key(by)
     seal = AuditSeal.objects.get(seq=by.chance.choice(by.sealed())["seq"])
@@ -289,17 +289,19 @@ def forge_a_redaction(by: Tamperer) -> None:
     at, row = timezone.now(), AuditRedaction(event=event, n=by.rows(AuditRedaction)[-1]["n"] + 1)
     row.seq, row.row_hash, row.at = seal.seq, seal.row_hash, at
     with _with_key(key):
-        row.key_id = keys.signing_key_id()
+        row.key_id = key_id or keys.signing_key_id()
         row.content_hash = redactions.content_hash(seal, canonical(event_facts(event)), key_id=row.key_id)
         batch = redactions.Batch()
         batch.add(row)
-        row.ordered_by_id = by.order(AuditRedaction) or _forged_order(redactions.REDACTED, events=1, **batch.facts())
+        other = None if key_id else by.order(AuditRedaction)
+        row.ordered_by_id = other or _forged_order(redactions.REDACTED, events=1, **batch.facts())
         row.signature = redactions.redaction_signature(row)
-    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.signing_key_id()
+    if not key_id and key != OLD and by.chance.random() < 0.5:
+        row.key_id = keys.signing_key_id()
     row.save(force_insert=True)
 
 
-def forge_a_checkpoint(by: Tamperer) -> None:
+def forge_a_checkpoint(by: Tamperer, key_id: str = "") -> None:
     """Remove the first events, and make a checkpoint and the event that ordered it, complete but for the key."""
     key, cut = _key(by), by.rows(AuditSeal)[: by.chance.randint(1, 10)]
     last = AuditCheckpoint.objects.get(n=2)
@@ -308,13 +310,19 @@ def forge_a_checkpoint(by: Tamperer) -> None:
     row = AuditCheckpoint(n=3, first_seq=last.first_seq + len(cut), prev_hash=cut[-1]["row_hash"], removed=len(cut))
     row.from_at, row.until_at, row.first_redaction = last.until_at, timezone.now(), last.first_redaction
     with _with_key(key):
-        row.key_id, row.at = keys.signing_key_id(), timezone.now()
-        row.ordered_by_id = by.order(AuditCheckpoint) or _forged_order(
-            checkpoints.EXPIRED, checkpoint=3, digest=checkpoints.checkpoint_digest(row)
-        )
+        row.key_id, row.at = key_id or keys.signing_key_id(), timezone.now()
+        other = None if key_id else by.order(AuditCheckpoint)
+        digest = checkpoints.checkpoint_digest(row)
+        row.ordered_by_id = other or _forged_order(checkpoints.EXPIRED, checkpoint=3, digest=digest)
         row.signature = checkpoints.checkpoint_signature(row)
-    row.key_id = row.key_id if key == OLD or by.chance.random() < 0.5 else keys.signing_key_id()
+    if not key_id and key != OLD and by.chance.random() < 0.5:
+        row.key_id = keys.signing_key_id()
     row.save(force_insert=True)
+
+
+def sign_with_no_key(by: Tamperer) -> None:
+    """Name a key that nobody has, under which every signature is empty."""
+    by.chance.choice([forge_a_redaction, forge_a_checkpoint])(by, "unknown")
 
 
 def _with_key(key: str) -> Any:
@@ -338,7 +346,7 @@ KINDS: list[Callable[[Tamperer], None]] = [
     change_a_column, change_a_column, change_a_column, change_a_column, delete_events, delete_seals,
     delete_the_beginning, delete_and_renumber, cut_the_end, swap_events, swap_contents, swap_seals, insert_an_event,
     insert_an_old_event, replay_a_row, undo_the_last_redaction, replay_a_redaction, delete_redactions,
-    replay_a_checkpoint, delete_checkpoints, forge_a_redaction, forge_a_checkpoint, seal_anew,
+    replay_a_checkpoint, delete_checkpoints, forge_a_redaction, forge_a_checkpoint, seal_anew, sign_with_no_key,
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from portal.browser_reports import commands
 from portal.browser_reports.models import BrowserReport
 from portal.browser_reports.parsing import MOST_BYTES, MOST_REPORTS, Violation
+from portal.browser_reports.retention import RULE
 from portal.notices.models import Notice
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
@@ -164,7 +165,7 @@ def test_rows_are_removed_by_their_last_report() -> None:
     now = timezone.now()
     commands.count_violations([violation(), violation(blocked="eval")], now=now - timedelta(days=31))
     commands.count_violations([violation()], now=now)
-    assert commands.remove_before(now - timedelta(days=30)) == 1
+    assert RULE.remove_batch(now - timedelta(days=30)) == 1
     assert BrowserReport.objects.get().count == 2
 
 

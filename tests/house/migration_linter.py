@@ -15,7 +15,10 @@ from tests.env import KEYS
 from tests.support import postgres
 
 # The last migrations that were examined by hand. The others are checked.
-BASELINE = {"access": 2, "audit": 4, "billing": 22, "customers": 30, "installation": 0, "notices": 2}
+BASELINE = {"access": 2, "audit": 4, "billing": 22, "customers": 26, "installation": 0, "notices": 2}
+# Checks that a migration fails and that were examined by hand. Of 0032, the new constraint is wider than the one it
+# replaces, so no row of the release before can break it.
+EXAMINED = {("customers", "0032_key_hygiene"): ["ADD_UNIQUE"]}
 REFUSED = """\
 During an upgrade, processes of the release before run on this schema. Add columns with db_default, keep those that it
 reads with KeepColumn or KeepTable of portal.kept_columns, and remove or rename them in a later release.
@@ -24,11 +27,18 @@ reads with KeepColumn or KeepTable of portal.kept_columns, and remove or rename 
 
 def lint() -> bool:
     """Print what is wrong with the migrations after the baseline, and return whether nothing is."""
-    linter = MigrationLinter(no_cache=True, quiet=["ok", "ignore"], analyser_string="postgresql")
+    linter = _linter([])
+    linters = {}
     for (app, name), migration in sorted(linter.migration_loader.disk_migrations.items()):
         if app in BASELINE and int(name[:4]) > BASELINE[app]:
-            linter.lint_migration(migration)
-    return not linter.has_errors
+            linters[app, name] = _linter(EXAMINED[app, name]) if (app, name) in EXAMINED else linter
+            linters[app, name].lint_migration(migration)
+    return not any(each.has_errors for each in linters.values())
+
+
+def _linter(without: list[str]) -> MigrationLinter:
+    quiet = ["ok", "ignore"]
+    return MigrationLinter(no_cache=True, quiet=quiet, analyser_string="postgresql", exclude_migration_tests=without)
 
 
 def main() -> int:

@@ -435,7 +435,7 @@ def test_regular_expressions() -> None:
 
 
 def test_a_slow_expression_is_found() -> None:
-    assert _worst(re.compile(r"(?:a+)+b"), 20, ("a",))[0] > 0.05
+    assert _worst(re.compile(r"(?:a+)+b"), 24, ("a",))[0] > 0.05
 
 
 # --- The list is complete ---------------------------------------------------------------------------------------------
@@ -504,7 +504,10 @@ def test_a_new_parser_is_seen(line: str) -> None:
 
 def test_no_expression_is_made_of_input() -> None:
     """`re` with a pattern that isn't a literal: only where its parts are escaped or our own."""
-    known = {"portal/guides.py", "billing/pricing/parallel/spreadsheet.py"}
+    known = {
+        "portal/guides.py", "portal/whole_words.py", "portal/audit/redaction.py",
+        "billing/pricing/parallel/spreadsheet.py",
+    }  # fmt: skip
     found = set()
     for folder in ("portal", "customers", "billing"):
         for path in (each for each in (ROOT / folder).rglob("*.py") if not ELSEWHERE & set(each.parts)):
@@ -521,4 +524,4 @@ def _is_ours(pattern: ast.expr) -> bool:
     if isinstance(pattern, ast.JoinedStr):
         held = [each.value for each in pattern.values if isinstance(each, ast.FormattedValue)]
         return all(isinstance(each, ast.Name) and each.id.isupper() for each in held)
-    return isinstance(pattern, ast.Constant)
+    return isinstance(pattern, ast.Constant) or (isinstance(pattern, ast.Name) and pattern.id.isupper())

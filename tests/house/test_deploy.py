@@ -428,7 +428,8 @@ def test_a_level_of_logs_may_be_written_small() -> None:
 def test_production_has_strong_hashing_and_safe_cookies() -> None:
     script = (
         "from portal import settings as s; print(s.PASSWORD_HASHERS[0].rpartition('.')[2], s.SESSION_COOKIE_NAME,"
-        " s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_NAME, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS, s.DEBUG)"
+        " s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_NAME, s.CSRF_COOKIE_SECURE, s.DEVICE_COOKIE_NAME,"
+        " s.SECURE_HSTS_SECONDS, s.DEBUG)"
     )
     done = _run("-c", script, env=PRODUCTION)
     assert done.stdout.split() == [
@@ -437,6 +438,7 @@ def test_production_has_strong_hashing_and_safe_cookies() -> None:
         "True",
         "__Host-csrf",
         "True",
+        "__Host-device",
         "31536000",
         "False",
     ]

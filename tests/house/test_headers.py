@@ -79,7 +79,7 @@ def test_every_route_in_every_way(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     statuses: dict[int, int] = defaultdict(int)
     for route, url, missing in walker.rows:
         for who, address in (("admin", url), ("auditor", url), ("nobody", url), ("admin", missing)):
-            for method, fragment in (("GET", False), ("GET", True), ("POST", True), ("PUT", False)):
+            for method, fragment in (("GET", False), ("POST", True), ("PUT", False)):
                 if address:
                     answer = walker.ask(world.cookies[who], method, address, fragment=fragment)
                     statuses[answer.status_code] += 1

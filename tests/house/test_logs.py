@@ -15,6 +15,8 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from portal import logs
+from portal.access.permissions import Permission, require
+from portal.refusals import Refusal
 from tests.support.factories import PASSWORD as FACTORY_PASSWORD
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
@@ -183,6 +185,16 @@ def test_a_refused_page_logs_a_line_and_a_failed_one_a_traceback(
         monkeypatch.setattr("customers.directory.views.render_page", broken)
         assert client.get("/customers/").status_code == 500
         assert "RuntimeError: no template" in written.text
+
+
+@pytest.mark.django_db
+def test_a_command_that_refuses_its_person_logs_it() -> None:
+    auditor = UserFactory(role="auditor")
+    with capture_logs() as lines, pytest.raises(Refusal):
+        require(auditor, Permission.SCAN_ACCOUNTS)
+    (refused,) = lines
+    assert (refused["log_level"], refused["event"]) == ("warning", "permission refused")
+    assert (refused["permission"], refused["person"]) == ("scan_accounts", str(auditor.public_id))
 
 
 @pytest.mark.django_db

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from django.db import models
 from django.test.utils import isolate_apps
+from django.utils import timezone
 
 from portal import personal_data
 from portal.personal_data import declarations, personal_tables, undecided
+from portal.retention.rules import retention_rules
 from tests.house.personal_data_table import made_table, stored_table
 
 
@@ -46,3 +48,12 @@ def test_an_erasable_column_of_an_append_only_table_is_permitted() -> None:
 
 def test_the_reference_page_has_the_table_of_declarations() -> None:
     assert stored_table() == made_table(), "run: python -m tests.house.personal_data_table"
+
+
+@pytest.mark.django_db
+def test_what_retention_removes_says_so_and_nothing_else() -> None:
+    rules = [each for each in retention_rules() if not each.is_fixed]
+    removed = {model._meta.label for each in rules for model, _field in each.parts}
+    removed |= {each.rows(timezone.now()).model._meta.label for each in rules}
+    told = {each.model for each in personal_tables() if "retention settings" in str(each.until)}
+    assert told == removed & {each.model for each in personal_tables()}

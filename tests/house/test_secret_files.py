@@ -89,7 +89,7 @@ def test_the_start_is_stopped_with_the_sentence(tmp_path: Path) -> None:
 def test_passwords_stand_beside_their_urls(tmp_path: Path) -> None:
     """In files, once each, with any character. Every client gets them back as they are."""
     urls = {
-        "DATABASE_URL": "postgres://portal@db.example.com/portal",
+        "DATABASE_URL": "postgres://portal@db.example.com/portal?sslmode=verify-full",
         "REDIS_URL": "redis://redis.example.com:6379/0",
         "EMAIL_URL": "smtp+tls://me%40example.com@smtp.example.com:587",
     }
@@ -161,7 +161,7 @@ class TestMake:
         assert done.stdout.startswith(f"Written to {tmp_path}: secret_key, field_keys, audit_key, ")
         own = {f"{path.name.upper()}_FILE": str(path) for path in tmp_path.iterdir()}
         kept = {name: value for name, value in PRODUCTION.items() if f"{name}_FILE" not in own}
-        urls = {"DATABASE_URL": "postgres://portal@db/portal", "REDIS_URL": "redis://redis/0"}
+        urls = {"DATABASE_URL": "postgres://portal@db/portal?sslmode=disable", "REDIS_URL": "redis://redis/0"}
         checked = _run("manage.py", "check", env={**kept, **own, **urls, "EMAIL_URL": "smtp://mail:25"})
         assert checked.stdout.startswith("System check identified no issues"), checked.stderr
 

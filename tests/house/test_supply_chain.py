@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,21 @@ def test_the_audit_is_clean_only_if_it_saw_all(
     index: Index, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(audit_dependencies.subprocess, "run", index)
+    monkeypatch.setattr(audit_dependencies, "overdue", lambda _today: [])
     assert audit_dependencies.main() == code
     assert said in capsys.readouterr().out
+
+
+def test_an_update_that_is_overdue_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "SECURITY.md"
+    policy.write_text("| amqp | 1.0 | 1.1 | 2000-01-31 |\n| celery | 5.0 | 5.1 | 2999-01-01 |\n", encoding="utf-8")
+    monkeypatch.setattr(audit_dependencies, "POLICY", policy)
+    monkeypatch.setattr(audit_dependencies.subprocess, "run", Index())
+    assert audit_dependencies.main() == 1
+    assert "amqp: 1.1 was due on 2000-01-31.\n" in capsys.readouterr().out
+    assert audit_dependencies.overdue(date(2000, 1, 31)) == []
 
 
 @pytest.mark.parametrize("answer", [("", "ConnectionError: refused"), ("[]", ""), ('{"a": 1}', "x"), ("null", "x")])
@@ -164,6 +178,7 @@ def test_an_audit_without_an_answer_is_not_run(
 ) -> None:
     done = subprocess.CompletedProcess([], 1, *answer)
     monkeypatch.setattr(audit_dependencies.subprocess, "run", lambda *_args, **_options: done)
+    monkeypatch.setattr(audit_dependencies, "overdue", lambda _today: [])
     assert audit_dependencies.main() == 75
     assert capsys.readouterr().out.startswith("not run: pip-audit failed, ")
 
@@ -173,6 +188,7 @@ def test_the_audit_takes_too_long(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         raise subprocess.TimeoutExpired("pip-audit", 300)
 
     monkeypatch.setattr(audit_dependencies.subprocess, "run", late)
+    monkeypatch.setattr(audit_dependencies, "overdue", lambda _today: [])
     assert audit_dependencies.main() == 75
     assert "did not end within 300 seconds" in capsys.readouterr().out
 

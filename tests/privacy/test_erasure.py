@@ -9,11 +9,12 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Attempt, Customer, Note, Operation, Step
+from portal.access import sessions
 from portal.access.models import User
 from portal.approvals import gate
 from portal.approvals.commands import request_approval
@@ -23,6 +24,7 @@ from portal.audit.chain import seal_pending, verify_chain
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.commands import Command
+from portal.notices.models import Notice
 from portal.personal_data import Declaration
 from portal.privacy import commands, rows, worker
 from portal.privacy.models import ErasedSubject, SubjectRequest
@@ -209,6 +211,25 @@ class TestATeamMember:
         erased(searched(EMAIL, kind="member"))
         User.objects.filter(pk=row.pk).update(is_active=True)
         assert client.get(reverse("customers:list")).status_code == 302
+
+    def test_addresses_go_from_events_and_notices(self, member: User) -> None:
+        """Of an ended session, and of a mail to all admins; those of others stay."""
+        request = RequestFactory().get("/", REMOTE_ADDR="203.0.113.9")
+        ada = admin()
+        User.objects.filter(pk=member.pk).update(is_active=True, name="Cora")
+        member.refresh_from_db()
+        sessions.end_one(command(ada), person=member, session_id=UserSession.objects.get(session_key="k").pk)
+        for actor in (member, ada):
+            record(actor=actor, verb="staff.broke_glass", obj=None, request=request)
+        User.objects.filter(pk=member.pk).update(is_active=False)
+        seal_pending()
+        erased(searched(EMAIL, kind="member"))
+        ended = AuditEvent.objects.get(verb="staff.session_ended")
+        assert ended.before == {"browser": "[erased]", "address": "[erased]"}
+        of_events = Notice.objects.filter(kind=f"{Notice.EVENT}staff.broke_glass").order_by("pk")
+        texts = list(of_events.values_list("text", flat=True))
+        assert ["Cora" in text or "203.0.113.9" in text for text in texts] == [False, True]
+        assert verify_chain().problems == []
 
 
 class TestAWorkerThatIsKilled:

@@ -82,7 +82,7 @@ def test_only_the_requester_gets_the_file_and_each_is_audited() -> None:
     other = sign_in(Client(), UserFactory(role="admin"))
     assert other.get(reverse("privacy:file", args=[request.public_id])).status_code == 404
     with pytest.raises(Refusal):
-        commands.note_download(command(UserFactory(role="admin")), request=request)
+        commands.file_of_export(command(UserFactory(role="admin")), request=request)
     content_of(request)
     event = AuditEvent.objects.get(verb="personal_data.export_downloaded")
     assert (event.object_label, event.actor) == (request.code, admin())

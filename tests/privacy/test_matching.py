@@ -9,8 +9,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from portal import texts
 from portal.privacy.matching import Words
-from portal.texts import Text, add_wordings
+from portal.texts import Text
 
 MAIL, NAME = "ann.lee@northwind.example", "Ann Zoë Lee"
 PSEUDONYM = {MAIL: "erased-7f3a@erased.invalid", NAME: "Erased person 7F3A"}
@@ -36,6 +37,12 @@ FORMS = [
     {"email": MAIL},
     {"list": [{"deep": f"x {NAME} y"}]},
     {MAIL: 1},
+    "Ann\u00a0 Zoë\nLee",
+    f"_{NAME}_",
+    quote(f"Write to {NAME} <{MAIL}>"),
+    quote(f"<{MAIL}>"),
+    f"\\u003c{MAIL}\\u003e",
+    json.dumps(f"Dear\n{NAME}"),
     gzip.compress(f"a;{MAIL};b".encode()),
 ]
 OTHERS = [
@@ -43,6 +50,7 @@ OTHERS = [
     "ann.lee@northwind.example.org",
     "ann.lee@northwind.examples",
     "x-ann.lee@northwind.example",
+    quote("x+ann.lee@northwind.example"),
     "Ann Zoë Leeds",
     "Joann Zoë Lee",
     "Ann",
@@ -79,8 +87,8 @@ def test_json_stays_json_and_keeps_everything_else(words: Words) -> None:
     }  # fmt: skip
 
 
-def test_a_stored_sentence_keeps_its_code(words: Words) -> None:
-    add_wordings({"test.greeting": "Hello %(name)s"})
+def test_a_stored_sentence_keeps_its_code(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(texts._wordings, "test.greeting", "Hello %(name)s")
     replaced = words.replaced(Text("test.greeting", {"name": NAME}))
     assert isinstance(replaced, Text)
     assert (replaced.code, replaced.params) == ("test.greeting", {"name": "Erased person 7F3A"})
@@ -108,3 +116,17 @@ def test_anchors_are_in_every_form() -> None:
     words = Words({NAME: "x", "b\u00fcro@m\u00fcller.example": "y", "info@x.example": "z"})
     assert words.anchors == ("Ann", "info", "ller")
     assert Words({"\u674e": "x"}).anchors is None, "no plain letters: the database can't filter"
+
+
+@pytest.mark.parametrize("text", ["Jörg Weiß", "JÖRG WEISS", "Jörg Weiss", "JÖRG WEIẞ", quote("jörg weiß")])
+def test_letters_that_grow_in_another_case_are_found(text: str) -> None:
+    words = Words({"Jörg Weiß": "Erased person 7F3A"})
+    replaced = words.replaced(f"For {text}")
+    assert replaced in ("For Erased person 7F3A", "For Erased%20person%207F3A")
+    assert words.found_in({"x": [text]})
+
+
+@pytest.mark.parametrize("cut", ["Jörg Weißma", "JÖRG WEISSMA", "jörg weissma"])
+def test_a_word_that_grows_is_found_where_it_is_cut_off(cut: str) -> None:
+    words = Words({"Jörg Weißmann": "Erased person 7F3A"})
+    assert words.replaced("ß" * 70 + f" {cut}") == "ß" * 70 + " Erased person 7F3A"

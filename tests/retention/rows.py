@@ -27,6 +27,7 @@ from customers.models import (
 from customers.models.schedule import Hold
 from portal.access.models import CacheEntry, User
 from portal.approvals.models import Approval
+from portal.browser_reports.models import BrowserReport
 from portal.installation.models import Backup
 from portal.notices.models import Notice
 from portal.retention.models import RetentionRun
@@ -194,8 +195,15 @@ def parallel_month(at: datetime, state: str = "ready") -> Any:
 
 
 # By rule: a row that ended at a moment, and rows that stay though they are as old.
+def browser_report(at: datetime) -> BrowserReport:
+    return BrowserReport.objects.create(
+        directive="img-src", blocked=name(), page="home", browser="Firefox", first_seen_at=at, last_seen_at=at
+    )
+
+
 MAKERS: dict[str, Callable[[datetime], Any]] = {
     "notices": notice,
+    "browser_reports": browser_report,
     "backup_history": backup,
     "retention_runs": retention_run,
     "sessions": session,

@@ -21,8 +21,7 @@ def _session(client: Client) -> SessionStore:
     return found
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _cookies_of_the_test_client() -> Iterator[None]:
+def keep_ids_in_cookies(patch: pytest.MonkeyPatch) -> None:
     """Let `force_login` and `session` of a test client leave the ID in the cookie, as the middleware does."""
     original = Client._set_login_cookies  # type: ignore[attr-defined]  # of Django's client
 
@@ -31,7 +30,12 @@ def _cookies_of_the_test_client() -> Iterator[None]:
         cookie, session_id = self.cookies[settings.SESSION_COOKIE_NAME], request.session.cookie  # type: ignore[attr-defined]
         cookie.set(cookie.key, session_id, session_id)
 
+    patch.setattr(Client, "_set_login_cookies", set_login_cookies)
+    patch.setattr(Client, "session", property(_session))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cookies_of_the_test_client() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Client, "_set_login_cookies", set_login_cookies)
-        patch.setattr(Client, "session", property(_session))
+        keep_ids_in_cookies(patch)
         yield

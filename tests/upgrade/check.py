@@ -13,6 +13,7 @@ from datetime import timedelta
 from html import unescape
 
 import django
+import pytest
 import time_machine
 from django.conf import settings
 from django.core.management import call_command
@@ -71,7 +72,9 @@ def open_pages() -> int:
     """Follow links from the home page, a few of each route."""
     from portal.access.models import User  # noqa: PLC0415 - models, so only once Django is set up
     from tests.support.people import sign_in  # noqa: PLC0415
+    from tests.support.sessions import keep_ids_in_cookies  # noqa: PLC0415
 
+    keep_ids_in_cookies(pytest.MonkeyPatch())
     admin = User.objects.filter(role="admin", is_active=True).order_by("pk")[0]
     client = sign_in(Client(SERVER_NAME="localhost"), admin)
     opened: Counter[str] = Counter()

@@ -52,9 +52,8 @@ def keys_export(request: HttpRequest) -> HttpResponseBase:
     if filters.lists_nothing:
         return refused_export(filters)
     name = f"api-keys-{timezone.now():%Y-%m-%d}.csv"
-    return recorded_download(
-        request, name, table(HEADER, key_export_rows(filters)), verb="keys.exported", filters=filters
-    )
+    rows = table(HEADER, key_export_rows(filters))
+    return recorded_download(request, name, rows, verb="keys.exported", filters=filters)
 
 
 @require_http_methods(["GET", "POST"])

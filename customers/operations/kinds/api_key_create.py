@@ -179,18 +179,21 @@ class KeyCreate(Action):
             return self._made(operation, ours[0], say("api_key.secret_kept"))
         if ours and attempts.sent_before_restore(operation):  # its secret may have been revealed, and be in use
             return NeedsReview("restored", say("api_key.made_before_restore", id=ours[0].id), operation.result)
-        if ours and not self._may_replay(operation, ours, now):
+        if ours and (_too_often(operation) or not self._may_replay(operation, ours, now)):
             return self._clean_up(operation, provider, ours[0], body)
-        return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
+        stop = idempotency.too_late(operation, now=now) or _too_often(operation)
+        return stop or self._create(operation, provider, body, twins=ours)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
         """Decide that the create was not applied; `prepare` decides what to send next. Even where the provider has
-        refused by now, an earlier send may have left an orphan."""
+        refused by now, or after too many sends, an orphan is deleted first."""
         try:
             left = bool(self._ours(operation, provider))
         except NotFound:
             left = True  # `prepare` decides what that means
-        return replace(idempotency.not_done(operation, say("api_key.no_answer"), now=now), more_to_do=left)
+        verdict = idempotency.not_done(operation, say("api_key.no_answer"), now=now)
+        at_most = idempotency.sends_at_most(operation) + (idempotency.DELETES_MORE if left else 0)
+        return replace(verdict, sends_at_most=at_most, more_to_do=left)
 
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
@@ -255,6 +258,16 @@ def key_label(operation: Operation) -> str:
 def new_key(operation: Operation) -> NewKey:
     key = operation.payload["key"]
     return NewKey(key_label(operation), tuple(key["scopes"]), tuple(key["ip_allow_list"]))
+
+
+def _too_often(operation: Operation) -> NeedsReview | None:
+    """Return a review where a further create would be one too many. A review that retries allows one."""
+    count = attempts.count_unsuccessful(operation)
+    created = operation.attempts.exclude(call=DELETE_ORPHAN).last()
+    is_retried = created and operation.steps.filter(idempotency.RETRIED, at__gte=created.intended_at).exists()
+    if is_retried or count < idempotency.sends_at_most(operation):
+        return None
+    return NeedsReview("unknown", say("api_key.sent_often", n=count), operation.result)
 
 
 def _deletes(operation: Operation) -> list[Attempt]:

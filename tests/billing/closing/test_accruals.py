@@ -64,7 +64,7 @@ def test_days_so_far_are_accrued_and_reversed() -> None:
     one = open_account(used=41_238)
     there, back = journal()
     expected = {
-        "amount": "47.97", "currency": "EUR", "customer": str(one.customer), "account": one.email, "missing": "",
+        "amount": "47.97", "currency": "EUR", "customer": str(one.customer), "account": one.provider_id, "missing": "",
         "text": "Base fee, Pro 100K, 2026-11-15 to 2026-12-14: 16/30 x 89.95",
     }  # fmt: skip
     for row in (there, back):

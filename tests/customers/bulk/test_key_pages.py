@@ -9,11 +9,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from customers.bulk import secret_views
+from customers.bulk import key_results, secret_views
 from customers.models import Account, AccountKey, ChangeSet, KeySecret, Operation
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from tests.customers.bulk.key_drills import account_of, drilled, key_at_provider, listed, living, plan, work
+from tests.customers.bulk.key_drills import account_of, drilled, key_at_provider, listed, living, plan, submit, work
 from tests.customers.page_helpers import HTMX, prose_of, text_of
 from tests.customers.sub_accounts import SubDesk, sub_desk
 from tests.support.approvals import switch_on
@@ -130,6 +130,22 @@ class TestResult:
         words = page(staff, made)
         assert "Failed, still works" in words
         assert "Open the operation to see why, then create another bulk change for this key." in words
+
+    def test_it_names_keys_without_a_secret_and_all_others(
+        self, desk: SubDesk, staff: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(key_results, "STRANGERS_SHOWN", 1)
+        key_at_provider(desk, account)
+        made = submit(desk, listed(desk, account))
+        for n in range(3):
+            key_at_provider(desk, account, f"Not ours {n}")
+        made = work(desk, made)
+        KeySecret.objects.all().delete()
+        words = page(staff, made)
+        code = made.items.get().operation.code
+        assert "New keys without a secret The provider created these keys, but its answers were lost" in words
+        assert f"Web shop · {code}" in words
+        assert "and 2 more" in words
 
     def test_others_see_no_secret(self, desk: SubDesk, client: Client, account: Account) -> None:
         key_at_provider(desk, account)

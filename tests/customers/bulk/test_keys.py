@@ -238,3 +238,36 @@ class TestTheEnd:
         made = work(desk, made)
         assert made.state == "ended"
         assert set(results(desk, made).values()) == {"review"}
+
+    def test_it_waits_for_nothing_behind_a_review(self, desk: SubDesk, account: Account) -> None:
+        one, two = key_at_provider(desk, account, "One"), key_at_provider(desk, account, "Two")
+        made = submit(desk, listed(desk, account))
+        bulk_run.run_bulk_change(made.pk, clock=lambda: desk.now, seconds=60, connect=desk.connect)
+        first = Operation.objects.filter(kind="key_create").earliest("number")
+        Operation.objects.filter(pk=first.pk).update(state="needs_attention", concurrency_key="held")
+        made = work(desk, made)
+        assert made.state == "ended"
+        assert set(results(desk, made).values()) == {"review"}
+        assert living(desk, account) == {one, two}
+        items = list(with_kind(made.items.exclude(operation=first).select_related("operation")))
+        (told,) = key_results(items, desk.person, now=desk.now)
+        assert told.text == f"Starts after {first.code} of the same account, which needs a review."
+
+    @pytest.mark.parametrize("state", ["needs_attention", "failed"])
+    def test_a_new_key_without_a_secret_is_named(self, desk: SubDesk, account: Account, state: str) -> None:
+        old = key_at_provider(desk, account)
+        made = submit(desk, listed(desk, account))
+        bulk_run.run_bulk_change(made.pk, clock=lambda: desk.now, seconds=0, connect=desk.connect)
+        desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+        operation = desk.perform(Operation.objects.get(kind="key_create"))
+        assert operation.state == "unknown"
+        assert summary(desk, made).without_secret == []
+        end = {"finished_at": desk.now} if state == "failed" else {}
+        Operation.objects.filter(pk=operation.pk).update(state=state, concurrency_key="held", **end)
+        made = work(desk, made)
+        found = summary(desk, made)
+        assert [each.label for each in found.without_secret] == [f"Web shop · {operation.code}"]
+        assert (found.strangers, found.strangers_total, found.living) == ([], 0, 1)
+        told = key_results(list(with_kind(made.items.select_related("operation"))), desk.person, now=desk.now)
+        assert [(each.item.key_id, each.code) for each in told] == [(old, "review" if end == {} else "failed")]
+        assert "has no secret" in told[0].text

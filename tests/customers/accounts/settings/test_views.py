@@ -71,7 +71,7 @@ def test_what_has_offerings_has_no_settings(client: Client, person: User) -> Non
     account = AccountFactory()
     shown = page(client, account)
     assert "Change settings" not in shown
-    assert "API keys" not in shown
+    assert f"/accounts/{account.public_id}/keys/" not in shown
     assert client.get(f"/accounts/{account.public_id}/settings/").status_code == 404
 
 

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
 from customers.models.operation_states import OperationState
+from customers.monitoring import operation_invariants
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
-from customers.operations import conclusions, key_secrets, transitions
+from customers.operations import conclusions, key_secrets, resolve, transitions
 from customers.operations.kinds.table import kind_of
 from portal import providers as portal_providers
 from portal.commands import Command
@@ -172,6 +173,26 @@ def test_a_refusal_after_an_uncertain_send_leaves_no_orphan(desk: SubDesk) -> No
     assert (operation.state, operation.error_kind) == ("failed", "rejected")
     assert _calls(operation)[-1] == ("create key", "rejected")
     assert desk.keys(account) == []
+
+
+@pytest.mark.long
+def test_a_create_that_was_sent_too_often_leaves_no_key(desk: SubDesk) -> None:
+    """Its last send leaves a key like the others. A review that retries sends once more, and then deletes again."""
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create", count=None)
+    operation = desk.drain(desk.ask_key(account))
+    for creates in (8, 9):
+        assert (operation.state, operation.error_kind) == ("needs_attention", "unknown")
+        assert [call for call, _outcome in _calls(operation)].count("create key") == creates
+        assert desk.keys(account) == []
+        assert list(operation_invariants.sent_too_often(desk.now)) == []
+        operation = Operation.objects.get(pk=operation.pk)
+        resolve.resolve_retry(Command(desk.person, desk.now, reason="Provider works again"), operation=operation)
+        if creates == 8:
+            desk.drain(operation)
+    desk.sandbox.admin.clear_faults()
+    desk.drain(operation)
+    _one_living_key(desk, operation)
 
 
 @pytest.mark.long
