@@ -181,7 +181,7 @@ class _Planned:
 
     def _becomes(self, after: dict[str, Any]) -> str:
         if self.kind == Kind.KEY_DELETE:
-            return _("Deleted")
+            return _("Deletion")
         if after["old"] == THEN:
             return _("New key, then the old one is deleted")
         return _("New key. The old one works until you delete it.")

@@ -126,6 +126,10 @@ class TestAPeriod:
         assert RetentionPeriod.objects.get(code="notices").due == 2
         assert Notice.objects.count() == 2
 
+    def test_a_shorter_one_that_removes_nothing_yet_says_so(self, admin: Client) -> None:
+        fields = fields_of(admin.get(NOTICES).content.decode())
+        assert "The next run removes no rows." in prose_of(admin.post(NOTICES, fields | {"days": "20"}))
+
     def test_a_confirmation_is_for_one_period(self, admin: Client) -> None:
         fields = fields_of(admin.get(NOTICES).content.decode())
         answer = admin.post(NOTICES, fields | {"days": "10", "confirmed": "20"})

@@ -123,6 +123,9 @@ def pages_of(made: dict[str, Any]) -> list[str]:
         *(reverse("customers:operation", args=[made[each].public_id]) for each in ("done", "unsure", "running")),
         made["bulk"].get_absolute_url(), reverse("customers:connection", args=[account.connection.public_id]),
         reverse("billing:usage"), reverse("billing:account-usage", args=[account.public_id]), reverse("billing:runs"),
+        reverse("audit:access"), reverse("customers:keys"), reverse("customers:keys-change"),
+        reverse("retention:rules"), reverse("retention:rule", args=["notices"]), reverse("privacy:list"),
+        reverse("privacy:search"), reverse("browser-reports:list"),
         reverse("audit:list"), reverse("access:staff"), reverse("access:staff-member", args=[customer.owner.public_id]),
     ]  # fmt: skip
 
@@ -154,6 +157,17 @@ def test_no_text_widens_a_page_or_a_table(screen: Screen) -> None:
             screen.size(width)
             found[path, width] = page.evaluate(BEYOND)
     assert {place: beyond for place, beyond in found.items() if beyond} == {}
+
+
+@pytest.mark.parametrize("height", [900, 768, 640])
+def test_the_menu_to_sign_out_stays_in_sight(screen: Screen, height: int) -> None:
+    screen.size(1440, height)
+    page = screen.open("/")
+    expect(page.locator(".pk-me summary")).to_be_in_viewport(ratio=1)
+    page.locator(".pk-me summary").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_in_viewport(ratio=1)
+    page.get_by_role("link", name="Personal data").scroll_into_view_if_needed()
+    expect(page.get_by_role("link", name="Personal data")).to_be_in_viewport(ratio=1)
 
 
 def test_no_text_widens_a_dialog(screen: Screen) -> None:
