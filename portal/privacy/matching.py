@@ -123,9 +123,18 @@ def _forms(word: str, replacement: str) -> Iterator[tuple[str, str]]:
     for spelled in {unicodedata.normalize(form, word) for form in ("NFC", "NFD")}:
         yield spelled, replacement
         yield json.dumps(spelled)[1:-1], replacement
-        yield html.escape(spelled), replacement
-        yield quote(spelled, safe=""), quote(replacement, safe="")
+        for escaped in _escaped(spelled):
+            yield escaped, replacement
+        for safe in ("", "!'()*"):  # as Python and as JavaScript write them
+            yield quote(spelled, safe=safe), quote(replacement, safe=safe)
         yield quote_plus(spelled), quote_plus(replacement)
+
+
+def _escaped(word: str) -> set[str]:
+    """Return a word as HTML and XML write it, with letters as numbers as well."""
+    escaped = html.escape(word)
+    written = {escaped, *(escaped.replace("&#x27;", other) for other in ("'", "&#39;", "&apos;"))}
+    return written | {each.encode("ascii", "xmlcharrefreplace").decode() for each in written}
 
 
 def _anchors(words: Iterable[str]) -> tuple[str, ...] | None:

@@ -149,7 +149,8 @@ RANDOM = re.compile(r"(secrets\.token_\w+|os\.urandom|get_random_string)")
 
 
 def test_tokens_have_128_bits() -> None:
-    """Sixteen random bytes at least. The nonce of AES-GCM has twelve, and the code of an erasure is public."""
+    """Sixteen random bytes at least. Neither the nonce of AES-GCM, which has twelve, is a secret, nor the code of a
+    personal data request."""
     short = {
         f"{name}: {ast.unparse(call)}"
         for name, tree in _modules(*OUR_FOLDERS)

@@ -12,6 +12,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from customers.models import Account, Attempt, Customer, Note, Operation, Step
 from portal.access import sessions
@@ -339,6 +340,17 @@ class TestTheAuditLog:
         assert request.found["audit.AuditEvent"]["changed"] == 1
         seal_pending()
         assert verify_chain().problems == []
+
+    def test_a_name_with_many_forms_is_found(self) -> None:
+        facts = {"first_name": "Zoë-Anaïs Øyvør", "last_name": "O'Neil & Müßig-Åström"}
+        customer = planted_customer(**facts)
+        name = " ".join(facts.values())
+        event = record(actor=None, verb="note.added", obj=None, reason=f"For {escape(name.upper())}")
+        seal_pending()
+        erased(searched(others=("Émile D'Été", "Ænne L'Œuvre", "Übel O'Ähre")))
+        event.refresh_from_db()
+        customer.refresh_from_db()
+        assert (event.reason, customer.last_name) == ("For [erased]", "[erased]")
 
     def test_a_member_of_one_name_is_not_named(self) -> None:
         member = UserFactory(name="Cora", email=EMAIL)

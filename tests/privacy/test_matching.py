@@ -39,6 +39,7 @@ FORMS = [
     {MAIL: 1},
     "Ann\u00a0 Zoë\nLee",
     f"_{NAME}_",
+    "Ann Zo&#235; Lee",
     quote(f"Write to {NAME} <{MAIL}>"),
     quote(f"<{MAIL}>"),
     f"\\u003c{MAIL}\\u003e",
@@ -116,6 +117,14 @@ def test_anchors_are_in_every_form() -> None:
     words = Words({NAME: "x", "b\u00fcro@m\u00fcller.example": "y", "info@x.example": "z"})
     assert words.anchors == ("Ann", "info", "ller")
     assert Words({"\u674e": "x"}).anchors is None, "no plain letters: the database can't filter"
+
+
+@pytest.mark.parametrize(
+    "text", ["Zoë O&#x27;Neil", "Zoë O&#39;Neil", "Zo&#235; O&apos;Neil", "Zo%C3%AB%20O'Neil", "Zo%C3%AB%20O%27Neil"]
+)
+def test_an_apostrophe_is_found_as_others_write_it(text: str) -> None:
+    words = Words({"Zoë O'Neil": "Erased person 7F3A"})
+    assert "7F3A" in words.replaced(f"<b>{text}</b>")
 
 
 @pytest.mark.parametrize("text", ["Jörg Weiß", "JÖRG WEISS", "Jörg Weiss", "JÖRG WEIẞ", quote("jörg weiß")])
