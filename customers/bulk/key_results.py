@@ -7,7 +7,7 @@ depend on the number of keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
@@ -125,28 +125,30 @@ def key_results(items: Sequence[ChangeSetItem], viewer: User, *, now: datetime) 
     wanted = {each.key_id for each in items} | {_new_key_id(each) for each in items}
     keys = AccountKey.objects.filter(account__in=accounts, key_id__in=wanted, gone_at=None)
     living = set(keys.values_list("account_id", "key_id"))
-    secrets = KeySecret.objects.filter(account__in=accounts, key_id__in=wanted, holder=viewer, shown_at=None)
-    secrets = secrets.filter(expires_at__gt=now).exclude(sealed="")
-    waiting = set(secrets.values_list("account_id", "key_id"))
+    secrets = KeySecret.objects.filter(account__in=accounts, key_id__in=wanted, shown_at=None)
+    waits = secrets.filter(expires_at__gt=now, holder=viewer).exclude(sealed="")
+    waiting = set(waits.values_list("account_id", "key_id"))
+    expired = set(secrets.filter(expires_at__lte=now, kept=False).values_list("account_id", "key_id")) & living
     operations = [each.operation_id for each in items if each.operation_id]
     deletes = {each.follows_id: each for each in Operation.objects.filter(follows__in=operations).order_by("pk")}
     without_secret = {made_by.pk for _key, made_by in _keys_without_secret(Operation.objects.filter(pk__in=operations))}
     reviews = _first_reviews(accounts)
-    return [
-        _result(
-            each,
-            living,
-            waiting,
-            _Beside(deletes.get(each.operation_id), reviews.get(each.account_id), each.operation_id in without_secret),
-        )
-        for each in items
-    ]
+    results = []
+    for each in items:
+        left_key = each.operation_id in without_secret
+        beside = _Beside(deletes.get(each.operation_id), reviews.get(each.account_id), left_key)
+        result = _result(each, living, waiting, beside)
+        if (each.account_id, result.new_key_id) in expired:
+            text = _("Nobody revealed its new secret in time. Rotate the new key.")
+            result = replace(result, text=" ".join(filter(None, [result.text, text])))
+        results.append(result)
+    return results
 
 
 @dataclass(frozen=True)
 class _Beside:
-    """What the result of a row depends on beside its operation: the delete of its old key, the first operation of its
-    account that needs a review, and whether it left a key without its secret."""
+    """The facts beside its operation that a row's result depends on: the delete of its old key, the first operation of
+    its account that needs a review, and whether it left a key without its secret."""
 
     delete: Operation | None
     review: Operation | None

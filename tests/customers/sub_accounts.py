@@ -92,12 +92,13 @@ class SubDesk(Desk):
 
     def perform(self, operation: Operation, *, at: datetime | None = None) -> Operation:
         assert at is None, "here time is passed, not given"
-        executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
-        return self._seen(operation)
+        worked = executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
+        return self._seen(operation, worked=worked)
 
-    def _seen(self, operation: Operation) -> Operation:
+    def _seen(self, operation: Operation, *, worked: bool) -> Operation:
         seen = Operation.objects.select_related("account__customer", "connection", "requested_by").get(pk=operation.pk)
-        if seen.state == "queued" and seen.error_kind in BY_THE_WALL and seen.not_before < self.now:
+        # One that nothing was done about has been moved before: its time is ours already.
+        if worked and seen.state == "queued" and seen.error_kind in BY_THE_WALL and seen.not_before < self.now:
             seen.not_before += self.passed
             seen.save(update_fields=["not_before"])
         return seen

@@ -168,6 +168,15 @@ class TestRotation:
         revealed = key_secrets.reveal_once(Command(desk.person, desk.now), account=account, key_id=secret.key_id)
         assert revealed.startswith("aha-sk-")
 
+    def test_a_secret_that_expired_is_not_lost_without_a_word(self, desk: SubDesk, account: Account) -> None:
+        key_at_provider(desk, account)
+        made = drilled(desk, account)
+        desk.pass_time(25 * 3600)
+        key_secrets.forget_due(now=desk.now)
+        (told,) = key_results(list(with_kind(made.items.select_related("operation"))), desk.person, now=desk.now)
+        assert (told.code, told.waits) == ("rotated", False)
+        assert told.text == "Nobody revealed its new secret in time. Rotate the new key."
+
     def test_old_keys_are_kept_until_they_are_deleted(self, desk: SubDesk, account: Account) -> None:
         old = key_at_provider(desk, account)
         made = drilled(desk, account, old="later")
