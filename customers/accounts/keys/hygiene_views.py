@@ -75,7 +75,13 @@ def key_drill(request: HttpRequest) -> HttpResponse:
             )
             say_repeated(request, made)
             return go_to(request, "customers:bulk", made.public_id)
-    context = {"form": form, "filters": filters, "query": request.GET.urlencode(), "most": bulk_commands.MOST}
-    context["count"] = filters.keys.order_by()[: bulk_commands.MOST + 1].count() if filters.is_narrowed else 0
-    context["too_many"] = context["count"] > bulk_commands.MOST
+    count = filters.keys.order_by()[: bulk_commands.MOST + 1].count() if filters.is_narrowed else 0
+    context = {
+        "form": form,
+        "filters": filters,
+        "query": request.GET.urlencode(),
+        "most": bulk_commands.MOST,
+        "count": count,
+        "too_many": count > bulk_commands.MOST,
+    }
     return render(request, "customers/keys/drill.html", context, status=422 if request.method == "POST" else 200)
