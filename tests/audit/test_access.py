@@ -191,6 +191,6 @@ def test_accesses_of_one_customer_are_read_along_its_index(cleo: User, account: 
 
 def test_every_verb_of_an_export_is_an_access() -> None:
     """An export that holds no rows of customers is named here."""
-    without_customers = {"price_list.exported", "cost_list.exported", "personal_data.export_downloaded"}
+    without_customers = {"price_list.exported", "cost_list.exported"}
     exports = {verb for verb in VERBS if verb.endswith(("exported", "downloaded"))}
     assert exports - set(access_verbs("export")) == without_customers
