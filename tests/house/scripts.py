@@ -39,7 +39,7 @@ SCRIPTS = (
 OF_THE_CODE = {
     "auth.Permission", "contenttypes.ContentType", "sessions.Session", "access.CacheEntry", "mfa.Authenticator",
     "audit.AuditSeal", "installation.Epoch", "approvals.ApprovalRule", "customers.Heartbeat", "customers.Submission",
-    "customers.InvariantCheck",
+    "customers.InvariantCheck", "audit.AuditCheckpoint", "audit.AuditRedaction", "privacy.ErasedSubject",
 }  # fmt: skip
 NAMES_OF_THE_CODE = {
     "password", "session_key", "role", "permissions", "kind", "state", "timezone", "zone", "locale", "currency",

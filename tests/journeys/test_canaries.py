@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from redis import Redis as Client
 
@@ -39,6 +40,8 @@ pytestmark = [
     pytest.mark.redis,
     pytest.mark.xdist_group("journeys"),
 ]
+# Other stories use the server too.
+DATABASE = "canaries"
 PEOPLE = """
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
@@ -140,6 +143,11 @@ class Guest(Visitor):
         return {each.name: each.value or "" for each in jar}
 
 
+def _drop(server: Postgres) -> None:
+    with psycopg.connect(server.url, autocommit=True) as database:
+        database.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+
+
 @pytest.fixture
 def world(tmp_path: Path, postgres_server: Postgres) -> Iterator[World]:
     with ExitStack() as stack:
@@ -157,8 +165,11 @@ def world(tmp_path: Path, postgres_server: Postgres) -> Iterator[World]:
         made.planted["Redis password"] = word
         of_database = made.plant("database password", "canary-of-the-database-91c7")
         of_mail = urllib.parse.quote(made.plant("SMTP password"), safe="")
+        with psycopg.connect(postgres_server.url, autocommit=True) as database:
+            database.execute(f"CREATE DATABASE {DATABASE}")
+            stack.callback(_drop, postgres_server)
         services = {
-            "DATABASE_URL": postgres_server.url.replace("portal@", f"portal:{of_database}@"),
+            "DATABASE_URL": postgres_server.url_of(DATABASE).replace("portal@", f"portal:{of_database}@"),
             "REDIS_URL": redis.url.replace("redis://", f"redis://:{urllib.parse.quote(word, safe='')}@"),
             "EMAIL_URL": f"smtp://mailer:{of_mail}@127.0.0.1:{mail.port}",
             "OIDC_ISSUER": idp.issuer, "OIDC_CLIENT_ID": "postkeeper", "OIDC_CLIENT_SECRET": made.plant("OIDC secret"),
@@ -204,7 +215,7 @@ def test_no_secret_is_left_anywhere(world: World, tmp_path: Path) -> None:
 
 def left_behind(world: World) -> dict[str, bytes]:
     """Return the dump of the database, Redis's files, what the processes wrote, what was reported, and all files."""
-    where = ["-h", "127.0.0.1", "-p", str(world.database.port), "-U", "portal", "postgres"]
+    where = ["-h", "127.0.0.1", "-p", str(world.database.port), "-U", "portal", DATABASE]
     program = str(world.database._programs / "pg_dump")
     dump = subprocess.run([program, *where], check=True, capture_output=True).stdout
     assert b"COPY public.customers_operation" in dump
