@@ -44,7 +44,7 @@ FORMS = [
     quote(f"<{MAIL}>"),
     f"\\u003c{MAIL}\\u003e",
     json.dumps(f"Dear\n{NAME}"),
-    gzip.compress(f"a;{MAIL};b".encode()),
+    gzip.compress(f"a;{MAIL};b".encode(), mtime=0),
 ]
 OTHERS = [
     "joann.lee@northwind.example",
