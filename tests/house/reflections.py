@@ -27,7 +27,7 @@ PAYLOADS = (
     "1) UNION SELECT 1,2,'@'--", "%' AND 1=CAST('@' AS int)--", "@\\'\"", "@\r\nX-Injected: @",
     "%0d%0aX-Injected:%20@", "@\nSet-Cookie: injected=@", "\u560d\u560aX-Injected: @",
     "../../../../../etc/passwd\x00@", "..%2f..%2f..%2fetc%2fpasswd@", "/etc/passwd@", "..\\..\\@",
-    "file:///etc/passwd#@", "@\x00<b id=@>", "@\ud800", "\u202e<b id=@>", "\ufeff<b id=@>@", "+ADw-script id=@+AD4-",
+    "file:/etc/passwd#@", "@\x00<b id=@>", "@\ud800", "\u202e<b id=@>", "\ufeff<b id=@>@", "+ADw-script id=@+AD4-",
     "\xbc@\xbe", "\uff1cscript id=@\uff1e", "&lt;script id=@&gt;", "%3Cscript%20id=@%3E", "%253Cscript%2520id=@%253E",
     "\\u003cscript id=@\\u003e", '{"a": "<b id=@>"}', '["<b id=@>", null]', "=cmd|' /C @'!A0", "=1+1@",
     "9" * 400 + "@", "x" * 5_000 + "<b id=@>", "0001-01-01@", "9999-12-31T23:59:59Z@", "-1@", "1e309@", "NaN@",

@@ -22,7 +22,7 @@ NAMES = (
 )  # fmt: skip
 # Addresses that two parsers read in two ways, or that are not only an address.
 FORMS = (
-    "http://api.sendgrid.com", "ftp://api.sendgrid.com", "file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO",
+    "http://api.sendgrid.com", "ftp://api.sendgrid.com", "file:/etc/passwd", "gopher://127.0.0.1:6379/_INFO",
     "javascript:alert(1)", "//api.sendgrid.com", "api.sendgrid.com", "https:api.sendgrid.com",
     "https:/api.sendgrid.com", "https://", "https:///api.sendgrid.com", "https://api.sendgrid.com@evil.example",
     "https://user:key@api.sendgrid.com", "https://evil.example\\@api.sendgrid.com",
